@@ -1,0 +1,1 @@
+//! JSON read once, strictly: what it accepts has one meaning for every parser.

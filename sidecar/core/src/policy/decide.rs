@@ -1,0 +1,228 @@
+//! The decision. Everything that may be forwarded passes through [`decide`] or [`decide_open`].
+
+use super::model::{DefaultRule, Effect, Policy, Rule, Selector};
+use crate::{
+    ClientId, IssuerUrl, ScopeSet, UnixTime,
+    token::{AccessToken, Verified},
+};
+
+/// Who is calling, as the upstream is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `sub` of the token.
+    pub subject: String,
+    /// The OAuth client.
+    pub client: ClientId,
+    /// The granted scopes, as in the token.
+    pub scopes: ScopeSet,
+    /// Who said so.
+    pub issuer: IssuerUrl,
+}
+
+/// A caller whose token was verified for this server.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    identity: Identity,
+    expires_at: UnixTime,
+}
+
+impl Principal {
+    /// The only way to a principal is through a verified token.
+    pub fn new(token: &Verified<AccessToken>) -> Self {
+        Self {
+            identity: Identity {
+                subject: token.subject.clone(),
+                client: token.client.clone(),
+                scopes: token.scopes.clone(),
+                issuer: token.issuer.clone(),
+            },
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// When the token ends, and with it every stream it opened.
+    pub fn expires_at(&self) -> UnixTime {
+        self.expires_at
+    }
+}
+
+/// What is asked for, taken from the message body (never from headers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// A JSON-RPC request or notification.
+    Message {
+        /// Its method.
+        method: &'a str,
+        /// What the method is applied to: tool, prompt, resource URI or task.
+        name: Option<&'a str>,
+    },
+    /// A JSON-RPC response of a legacy client to a request of the server.
+    Response,
+    /// `DELETE`: the client ends its session.
+    EndSession,
+}
+
+/// Proof that a request was decided and may be forwarded. Only this module can make one.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    principal: Option<Principal>,
+}
+
+impl Permit {
+    /// Who is calling; `None` for a server that asks for no token.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.principal.as_ref().map(Principal::identity)
+    }
+
+    /// When the permission ends; streams opened under it end then.
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.principal.as_ref().map(Principal::expires_at)
+    }
+}
+
+/// Why more scopes would not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyReason {
+    /// `allowedClients` does not name the client.
+    ClientNotAllowed,
+    /// A rule says `deny: true`.
+    DeniedByRule,
+    /// No rule names the operation and `defaultRule` is Deny.
+    NoRule,
+    /// The method is in no table of ours, and the server has rules.
+    UnknownMethod,
+    /// The message lacks the name its method needs.
+    MissingName,
+}
+
+impl DenyReason {
+    /// A stable word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientNotAllowed => "client_not_allowed",
+            Self::DeniedByRule => "denied_by_rule",
+            Self::NoRule => "no_rule",
+            Self::UnknownMethod => "unknown_method",
+            Self::MissingName => "missing_name",
+        }
+    }
+
+    /// What the caller is told.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::ClientNotAllowed => "this client may not use this server",
+            Self::DeniedByRule | Self::NoRule => "this operation is not allowed on this server",
+            Self::UnknownMethod => "this method is not allowed on this server",
+            Self::MissingName => "the message does not say what the method is applied to",
+        }
+    }
+}
+
+/// The answer to one call.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// Forward it.
+    Permit(Permit),
+    /// More scopes would help: these are all that the operation needs.
+    Challenge(ScopeSet),
+    /// More scopes would not help.
+    Deny(DenyReason),
+}
+
+/// How a method is treated, before any rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Rules apply, and the message must say what to.
+    Ruled,
+    /// Lifecycle, lists and notifications: the required scopes suffice.
+    Base,
+    /// Not a method of any MCP revision we know.
+    Unknown,
+}
+
+const RULED: [&str; 5] = ["tools/call", "prompts/get", "resources/read", "resources/subscribe", "completion/complete"];
+const BASE: [&str; 11] = [
+    "initialize",
+    "ping",
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "logging/setLevel",
+    "roots/list",
+    "subscriptions/listen",
+];
+
+fn classify(method: &str) -> Class {
+    if RULED.contains(&method) || method.starts_with("tasks/") {
+        Class::Ruled
+    } else if BASE.contains(&method) || method.starts_with("notifications/") {
+        Class::Base
+    } else {
+        Class::Unknown
+    }
+}
+
+/// Decides a call to a server that asks for no token (`authMode: None`): hygiene has been checked, nothing else is.
+pub fn decide_open() -> Permit {
+    Permit { principal: None }
+}
+
+/// Decides one call. Pure: the same policy, caller and operation give the same answer.
+pub fn decide(policy: &Policy, principal: &Principal, operation: Operation<'_>) -> Decision {
+    let identity = &principal.identity;
+    if let Some(allowed) = policy.allowed_clients()
+        && !allowed.iter().any(|pattern| pattern.admits(&identity.client))
+    {
+        return Decision::Deny(DenyReason::ClientNotAllowed);
+    }
+    match needed(policy, operation) {
+        Err(reason) => Decision::Deny(reason),
+        Ok(needed) if policy.hierarchy().satisfies(&identity.scopes, &needed) => {
+            Decision::Permit(Permit { principal: Some(principal.clone()) })
+        }
+        Ok(needed) => Decision::Challenge(needed),
+    }
+}
+
+/// Every scope `operation` needs, or why no scope would do.
+pub(crate) fn needed(policy: &Policy, operation: Operation<'_>) -> Result<ScopeSet, DenyReason> {
+    let required = policy.required_scopes();
+    let Operation::Message { method, name } = operation else { return Ok(required.clone()) };
+    match classify(method) {
+        Class::Base => Ok(required.clone()),
+        Class::Unknown if policy.rules().is_empty() && policy.default_rule() == DefaultRule::RequireBase => {
+            Ok(required.clone())
+        }
+        Class::Unknown => Err(DenyReason::UnknownMethod),
+        // `tasks/list` is applied to nothing.
+        Class::Ruled if name.is_none() && method != "tasks/list" => Err(DenyReason::MissingName),
+        Class::Ruled => match policy.rules().iter().find(|rule| applies(rule, method, name)) {
+            Some(Rule { effect: Effect::Deny, .. }) => Err(DenyReason::DeniedByRule),
+            Some(Rule { effect: Effect::Require(scopes), .. }) => Ok(required.union(scopes)),
+            None if policy.default_rule() == DefaultRule::Deny => Err(DenyReason::NoRule),
+            None => Ok(required.clone()),
+        },
+    }
+}
+
+fn applies(rule: &Rule, method: &str, name: Option<&str>) -> bool {
+    match &rule.selector {
+        Selector::Tools(tools) => {
+            method == "tools/call" && name.is_some_and(|name| tools.iter().any(|tool| tool.matches(name)))
+        }
+        Selector::Methods { methods, names } => {
+            methods.iter().any(|pattern| pattern.matches(method))
+                && (names.is_empty() || name.is_some_and(|name| names.iter().any(|pattern| pattern.matches(name))))
+        }
+    }
+}
