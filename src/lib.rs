@@ -1,1 +1,16 @@
-//! x
+//! LumoAuth's control plane: the operator, the authorization server and the command line.
+//!
+//! Dependencies point one way: `api` <- `registry` <- {`inject` <- `webhook`, `controller`, `prober`, `authserver`};
+//! `pki` <- {`webhook`, `controller`, `authserver`}; `local` runs registry, authorization server and sidecars in one
+//! process; `cli` wires all.
+
+pub mod api;
+pub mod authserver;
+pub mod controller;
+pub mod inject;
+pub mod local;
+pub mod pki;
+pub mod prober;
+pub mod registry;
+pub mod settings;
+pub mod webhook;

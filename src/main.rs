@@ -1,2 +1,3 @@
-//! x
+//! The `lumoauth` binary.
+
 fn main() {}

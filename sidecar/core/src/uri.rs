@@ -216,6 +216,11 @@ impl IssuerUrl {
     pub fn authority(&self) -> &str {
         self.0.authority()
     }
+
+    /// Whether the host is a cluster Service: `<service>.<namespace>.svc[.cluster.local]`.
+    pub fn is_cluster_service(&self) -> bool {
+        is_service_name(self.authority().split(':').next().unwrap_or_default())
+    }
 }
 
 macro_rules! text_form {

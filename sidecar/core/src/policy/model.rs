@@ -191,6 +191,12 @@ impl Policy {
         &self.hierarchy
     }
 
+    /// The same policy for these clients only; an empty list admits none.
+    pub fn with_allowed_clients(&self, clients: Vec<ClientPattern>) -> Self {
+        let document = PolicyDocument { allowed_clients: Some(clients), ..self.document.clone() };
+        Self { document, hierarchy: self.hierarchy.clone() }
+    }
+
     /// Who may call; `None` is everyone with a token.
     pub fn allowed_clients(&self) -> Option<&[ClientPattern]> {
         self.document.allowed_clients.as_deref()

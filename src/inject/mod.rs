@@ -1,0 +1,1 @@
+//! (raw Pod JSON, snapshot) -> plan -> JSON patch. Pure.

@@ -1,0 +1,1 @@
+//! One CA, its leaves and their rotation; the keys that sign access tokens.

@@ -1,0 +1,1 @@
+//! Watches that feed the index: the only part of the registry that talks to a cluster.

@@ -1,0 +1,1 @@
+//! TLS server for the mutation of pods.
