@@ -11,6 +11,8 @@ LIVE=/run/lumoauth-cluster  # its sockets and mounts, and what the machine was l
 SOCKET=$LIVE/containerd.sock
 KUBECONFIG_FILE=$RUN/kubeconfig
 GROUP=lumoauth-cluster      # cgroup of the components and of all pods
+# What kubectl remembers of a cluster's kinds goes with the cluster.
+export KUBECACHEDIR="${KUBECACHEDIR:-$RUN/kubectl-cache}"
 
 NODE=node1
 NODE_IP=10.201.0.1
