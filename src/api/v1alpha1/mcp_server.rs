@@ -78,7 +78,7 @@ pub struct McpServerSpec {
         validation = Rule::new("isURL(self) && self.matches('^https?://[^/?#@]+([/?][^#]*)?$')")
             .message("resourceUri must be an absolute URL without user name and fragment: write it as https://host/path"),
         validation = Rule::new(
-            "self.startsWith('https://') || !isURL(self) || url(self).getHostname() == 'localhost' || url(self).getHostname().endsWith('.svc') || url(self).getHostname().endsWith('.svc.cluster.local') || (isIP(url(self).getHostname()) && ip(url(self).getHostname()).isLoopback())"
+            r"self.startsWith('https://') || self.matches('^http://(localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|\\[::1\\]|[a-z0-9-]+[.][a-z0-9-]+[.]svc([.]cluster[.]local)?)(:[0-9]+)?([/?]|$)')"
         )
         .message("resourceUri must use https: http is only for loopback addresses and .svc hosts")
     )]
