@@ -1,10 +1,20 @@
 //! Controllers: custom resources in, cluster objects and status out. Each reconcile is five steps, a file each:
 //! dereference -> validate -> build -> apply -> status.
 
+pub mod apply;
+mod compare;
+pub mod events;
+pub mod metrics;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use self::{
+    apply::{WriteError, Written},
+    events::Events,
+    metrics::Metrics,
+};
 use crate::{
     registry::{Issuing, Snapshot},
     settings::Settings,
@@ -23,6 +33,10 @@ pub struct Context {
     pub issuing: watch::Receiver<Option<Arc<Issuing>>>,
     /// Whether this replica may write. Checked before every write.
     pub leader: watch::Receiver<bool>,
+    /// Tells people about conditions that changed.
+    pub events: Events,
+    /// What the controllers count.
+    pub metrics: Metrics,
 }
 
 impl Context {
