@@ -4,13 +4,17 @@
 //! `pki` <- {`webhook`, `controller`, `authserver`}; `local` runs registry, authorization server and sidecars in one
 //! process; `cli` wires all.
 
+pub mod admin;
 pub mod api;
 pub mod authserver;
+pub mod cli;
 pub mod controller;
+pub mod crds;
 pub mod inject;
 pub mod local;
 pub mod pki;
 pub mod prober;
 pub mod registry;
 pub mod settings;
+pub mod telemetry;
 pub mod webhook;
