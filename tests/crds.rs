@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     CustomResourceExt as _,
-    api::{Api, DynamicObject, Patch, PatchParams, PostParams},
+    api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
 use lumoauth::api::v1alpha1::{McpClient, McpServer};
@@ -194,11 +194,11 @@ async fn the_resource_cannot_be_changed() {
     install(&client).await;
     let api: Api<McpServer> = Api::namespaced(client.clone(), "default");
     let name = "immutable";
-    let _ = api.delete(name, &Default::default()).await;
+    let _ = api.delete(name, &DeleteParams::default()).await;
     let object: McpServer = serde_json::from_value(server(name, json!({}))).unwrap();
     api.create(&PostParams::default(), &object).await.unwrap();
     let patch = Patch::Merge(json!({"spec": {"resourceUri": "https://b.example/mcp"}}));
     let error = api.patch(name, &PatchParams::default(), &patch).await.unwrap_err().to_string();
-    api.delete(name, &Default::default()).await.unwrap();
+    api.delete(name, &DeleteParams::default()).await.unwrap();
     assert!(error.contains("cannot be changed") && error.contains("create a new McpServer"), "{error}");
 }
