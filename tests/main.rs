@@ -10,4 +10,5 @@
 mod support;
 
 mod crds;
+mod generated;
 mod installed;

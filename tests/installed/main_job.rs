@@ -316,7 +316,7 @@ fn rule_change(cluster: &Cluster) {
     let before = generation();
     let took = enforce(cluster, &token, &json!([{"tools": ["*"], "scopes": ["mcp:write"]}]), 403);
     println!("a changed rule was enforced after {:.2} s (target 2 s)", took.as_secs_f64());
-    let (_, programmed) = eventually("Programmed follows", Duration::from_secs(20), || {
+    let ((), programmed) = eventually("Programmed follows", Duration::from_secs(20), || {
         let (status, rest) = condition("mcpserver", NAMESPACE, "invoices", "Programmed");
         if status == "True" && generation() != before { Ok(()) } else { Err(format!("{status} {rest}")) }
     });
@@ -335,7 +335,7 @@ fn operator_killed(cluster: &Cluster) {
     for _ in 0..20 {
         assert_eq!(cluster.tool(&token, "search_invoices").status, 200);
     }
-    let (new, took) = eventually("another leader", Duration::from_secs(60), || {
+    let (new, took) = eventually("another leader", Duration::from_mins(1), || {
         let now = leader();
         if now != old && !now.is_empty() { Ok(now) } else { Err(now) }
     });
@@ -379,7 +379,7 @@ fn unprotected_pods(cluster: &Cluster) {
     kubectl(&["apply", "--server-side", "-f", root().join("manifests/install.yaml").to_str().unwrap()]);
     kubectl(&["wait", "--for=condition=Ready", "pod/around", "-n", NAMESPACE, "--timeout=60s"]);
     let ip = field(&["get", "pod", "around", "-n", NAMESPACE], "{.status.podIP}");
-    assert!(!endpoints().split_whitespace().any(|endpoint| endpoint == ip), "{} is an endpoint", ip);
+    assert!(!endpoints().split_whitespace().any(|endpoint| endpoint == ip), "{ip} is an endpoint");
     wait_condition("mcpserver", "invoices", "Injected", "False", 60);
     kubectl(&["delete", "pod", "around", "-n", NAMESPACE, "--grace-period=1"]);
     wait_condition("mcpserver", "invoices", "Injected", "True", 60);
@@ -459,7 +459,7 @@ fn deletion(cluster: &Cluster) {
     kubectl(&["delete", "mcpserver", "invoices", "-n", NAMESPACE]);
     assert_eq!(call().status, 200);
     kubectl(&["scale", "deployment", "lumoauth-operator", "-n", "lumoauth-system", "--replicas=2"]);
-    let (answer, took) = eventually("the sidecar denies", Duration::from_secs(60), || {
+    let (answer, took) = eventually("the sidecar denies", Duration::from_mins(1), || {
         let answer = call();
         if answer.status == 503 { Ok(answer) } else { Err(format!("{answer:?}")) }
     });

@@ -1,5 +1,7 @@
 //! What each ServiceAccount can do, as the API server sees it.
 
+use std::fmt::Write as _;
+
 use super::install;
 use crate::support::{kubectl, root};
 
@@ -30,7 +32,7 @@ fn each_service_account_can_do_exactly_this() {
         let rights = rights(account, namespace);
         assert!(!rights.contains('*'), "{account} in {namespace}: {rights}");
         assert!(namespace == "lumoauth-system" || !rights.contains("secrets"), "{account}: {rights}");
-        text.push_str(&format!("# {account} in {namespace}\n{rights}\n\n"));
+        writeln!(text, "# {account} in {namespace}\n{rights}\n").unwrap();
     }
     let golden = root().join("tests/installed/rbac.golden");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
