@@ -166,12 +166,29 @@ pub enum ConfigError {
     Invalid(#[from] serde_json::Error),
 }
 
-/// The part of a configuration that every version can read.
+/// The part of a configuration that every version can read, whatever else a later one holds.
 #[derive(Deserialize)]
 struct Envelope {
     version: u32,
-    server: ServerRef,
+    #[serde(default)]
+    server: LooseServerRef,
     enforcement: serde_json::Value,
+}
+
+/// A [`ServerRef`] of any version: to deny everything it is not needed.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LooseServerRef {
+    org: String,
+    namespace: String,
+    name: String,
+    server_id: String,
+}
+
+impl From<LooseServerRef> for ServerRef {
+    fn from(LooseServerRef { org, namespace, name, server_id }: LooseServerRef) -> Self {
+        Self { org, namespace, name, server_id }
+    }
 }
 
 impl SidecarConfig {
@@ -184,7 +201,7 @@ impl SidecarConfig {
         if let Some(deny) = envelope.enforcement.get("denyAll") {
             let reason = deny.get("reason").and_then(serde_json::Value::as_str).unwrap_or("Unknown").to_owned();
             let enforcement = Enforcement::DenyAll { reason };
-            return Ok(Self { version: envelope.version, server: envelope.server, enforcement });
+            return Ok(Self { version: envelope.version, server: envelope.server.into(), enforcement });
         }
         if envelope.version > VERSION {
             return Err(ConfigError::Version(envelope.version));
@@ -215,5 +232,155 @@ impl Generation {
     /// The 16 digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn document() -> Value {
+        json!({
+            "version": 1,
+            "server": {"org": "acme", "namespace": "acme-corp", "name": "invoices", "serverId": "mcp_0"},
+            "enforcement": {"enforce": {
+                "resource": "https://invoices.acme.example/mcp",
+                "hosts": ["invoices-mcp", "a.example:8443"],
+                "allowedOrigins": [],
+                "upstream": {"port": 8000, "path": "/mcp"},
+                "maxBodyBytes": 4_194_304,
+                "logLevel": "info",
+                "authorization": {"oAuth": {
+                    "metadata": "{}",
+                    "policy": {
+                        "scopes": [{"name": "mcp:read"}, {"name": "mcp:write", "implies": ["mcp:read"]}],
+                        "requiredScopes": ["mcp:read"],
+                        "rules": [
+                            {"selector": {"tools": ["update_*", "x"]}, "effect": {"require": ["mcp:write"]}},
+                            {"selector": {"methods": {"methods": ["tasks/*"], "names": ["*"]}}, "effect": "deny"},
+                        ],
+                        "defaultRule": "RequireBase",
+                        "allowedClients": ["mcpc_a", "https://app.example/*"],
+                    },
+                    "filterLists": true,
+                    "issuers": [{
+                        "issuer": "https://as.example/orgs/acme/api/v1",
+                        "audience": "https://invoices.acme.example/mcp",
+                        "tokenType": "accessToken",
+                        "algorithms": ["ES256", "EdDSA"],
+                        "keys": {"keys": [{"kty": "EC", "anything": [1.5]}]},
+                        "jwksUri": "https://as.example/jwks.json",
+                        "caBundle": "PEM",
+                    }],
+                }},
+            }},
+        })
+    }
+
+    fn parse(document: &Value) -> Result<SidecarConfig, ConfigError> {
+        SidecarConfig::parse(document.to_string().as_bytes())
+    }
+
+    /// Replaces what `pointer` points at, or adds it.
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut document = document();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match document.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            other => other[key] = value,
+        }
+        document
+    }
+
+    #[test]
+    fn the_wire_form_is_the_contract() {
+        let config = parse(&document()).unwrap();
+        assert_eq!(serde_json::to_value(&config).unwrap(), document());
+        assert_eq!(SidecarConfig::parse(config.to_json().as_bytes()).unwrap(), config);
+    }
+
+    #[test]
+    fn without_authorization() {
+        let open = with("/enforcement/enforce/authorization", json!("none"));
+        let config = parse(&open).unwrap();
+        assert_eq!(serde_json::to_value(&config).unwrap(), open);
+    }
+
+    #[rstest]
+    #[case::current(json!({"version": 1, "server": document()["server"], "enforcement": {"denyAll": {"reason": "Deleted"}}}), "Deleted")]
+    #[case::later(
+        json!({"version": 9, "server": {"id": 7}, "region": "x", "enforcement": {"denyAll": {"reason": "Invalid", "since": 1}}}),
+        "Invalid"
+    )]
+    #[case::no_server(json!({"version": 9, "enforcement": {"denyAll": {"reason": "Invalid"}}}), "Invalid")]
+    #[case::no_reason(json!({"version": 9, "server": {}, "enforcement": {"denyAll": {}}}), "Unknown")]
+    #[case::empty(json!({"version": 9, "server": {}, "enforcement": {"denyAll": null}}), "Unknown")]
+    #[case::both(json!({"version": 1, "server": {}, "enforcement": {"denyAll": {}, "enforce": {}}}), "Unknown")]
+    fn every_version_can_read_deny_all(#[case] document: Value, #[case] reason: &str) {
+        let enforcement = Enforcement::DenyAll { reason: reason.to_owned() };
+        assert_eq!(parse(&document).unwrap().enforcement, enforcement);
+    }
+
+    #[test]
+    fn a_later_version_is_refused_unless_it_denies() {
+        assert!(matches!(parse(&with("/version", json!(2))), Err(ConfigError::Version(2))));
+    }
+
+    #[rstest]
+    #[case("/extra", json!(1))]
+    #[case("/version", json!("1"))]
+    #[case("/version", json!(-1))]
+    #[case("/server/extra", json!(1))]
+    #[case("/server/name", json!(null))]
+    #[case("/enforcement", json!("enforce"))]
+    #[case("/enforcement", json!({"observe": {}}))]
+    #[case("/enforcement/enforce/extra", json!(1))]
+    #[case("/enforcement/enforce/resource", json!("http://a.example/"))]
+    #[case("/enforcement/enforce/upstream/port", json!(65_536))]
+    #[case("/enforcement/enforce/upstream/host", json!("10.0.0.1"))]
+    #[case("/enforcement/enforce/logLevel", json!("Info"))]
+    #[case("/enforcement/enforce/authorization", json!("None"))]
+    #[case("/enforcement/enforce/authorization/oAuth/extra", json!(1))]
+    #[case("/enforcement/enforce/authorization/oAuth/filterLists", json!("yes"))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/requiredScopes", json!(["mcp:other"]))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/defaultRule", json!("Allow"))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/extra", json!(1))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/rules/0/deny", json!(true))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/rules/0/effect", json!("permit"))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/rules/0/selector", json!({"tools": ["a*b"]}))]
+    #[case("/enforcement/enforce/authorization/oAuth/policy/allowedClients", json!(["*"]))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/algorithms", json!(["HS256"]))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/algorithms", json!(["none"]))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/tokenType", json!("JWT"))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/extra", json!(1))]
+    fn what_is_not_understood_is_refused(#[case] pointer: &str, #[case] value: Value) {
+        assert!(matches!(parse(&with(pointer, value)), Err(ConfigError::Invalid(_))));
+    }
+
+    #[rstest]
+    #[case(b"")]
+    #[case(b"{")]
+    #[case(b"null")]
+    #[case(b"[]")]
+    #[case(b"{}")]
+    #[case(b"\xff\xfe")]
+    #[case(br#"{"version":1}"#)]
+    fn junk_is_refused(#[case] bytes: &[u8]) {
+        assert!(matches!(SidecarConfig::parse(bytes), Err(ConfigError::Invalid(_))));
+    }
+
+    #[test]
+    fn size_is_limited() {
+        let bytes = vec![b' '; MAX_CONFIG_BYTES + 1];
+        assert!(matches!(SidecarConfig::parse(&bytes), Err(ConfigError::TooLarge)));
+    }
+
+    #[test]
+    fn a_generation_names_bytes() {
+        assert_eq!(Generation::of(b"abc").as_str(), "ba7816bf8f01cfea");
+        assert_ne!(Generation::of(b"abc"), Generation::of(b"abc "));
     }
 }

@@ -1,5 +1,7 @@
 //! The decision. Everything that may be forwarded passes through [`decide`] or [`decide_open`].
 
+use url::Url;
+
 use super::model::{DefaultRule, Effect, Policy, Rule, Selector};
 use crate::{
     ClientId, IssuerUrl, ScopeSet, UnixTime,
@@ -148,7 +150,7 @@ enum Class {
 }
 
 const RULED: [&str; 5] = ["tools/call", "prompts/get", "resources/read", "resources/subscribe", "completion/complete"];
-const BASE: [&str; 11] = [
+const BASE: [&str; 10] = [
     "initialize",
     "ping",
     "server/discover",
@@ -158,7 +160,6 @@ const BASE: [&str; 11] = [
     "resources/templates/list",
     "resources/unsubscribe",
     "logging/setLevel",
-    "roots/list",
     "subscriptions/listen",
 ];
 
@@ -198,31 +199,50 @@ pub fn decide(policy: &Policy, principal: &Principal, operation: Operation<'_>) 
 pub(crate) fn needed(policy: &Policy, operation: Operation<'_>) -> Result<ScopeSet, DenyReason> {
     let required = policy.required_scopes();
     let Operation::Message { method, name } = operation else { return Ok(required.clone()) };
-    match classify(method) {
-        Class::Base => Ok(required.clone()),
-        Class::Unknown if policy.rules().is_empty() && policy.default_rule() == DefaultRule::RequireBase => {
+    match (classify(method), name) {
+        (Class::Base, _) => Ok(required.clone()),
+        (Class::Unknown, _) if policy.rules().is_empty() && policy.default_rule() == DefaultRule::RequireBase => {
             Ok(required.clone())
         }
-        Class::Unknown => Err(DenyReason::UnknownMethod),
-        // `tasks/list` is applied to nothing.
-        Class::Ruled if name.is_none() && method != "tasks/list" => Err(DenyReason::MissingName),
-        Class::Ruled => match policy.rules().iter().find(|rule| applies(rule, method, name)) {
-            Some(Rule { effect: Effect::Deny, .. }) => Err(DenyReason::DeniedByRule),
-            Some(Rule { effect: Effect::Require(scopes), .. }) => Ok(required.union(scopes)),
-            None if policy.default_rule() == DefaultRule::Deny => Err(DenyReason::NoRule),
-            None => Ok(required.clone()),
-        },
+        (Class::Unknown, _) => Err(DenyReason::UnknownMethod),
+        // Applied to nothing; of the rules that restrict names, only `*` speaks of it.
+        (Class::Ruled, None) if method == "tasks/list" => ruled(policy, method, ""),
+        (Class::Ruled, None) => Err(DenyReason::MissingName),
+        (Class::Ruled, Some(name)) => {
+            let verbatim = ruled(policy, method, name)?;
+            match normal_uri(method, name) {
+                Some(normal) => Ok(verbatim.union(&ruled(policy, method, &normal)?)),
+                None => Ok(verbatim),
+            }
+        }
     }
 }
 
-fn applies(rule: &Rule, method: &str, name: Option<&str>) -> bool {
+/// The URI that a server sees which normalises it first (case of the scheme, `..` segments, blanks), where that is
+/// another one: `SECRET://x` must not pass a rule for `secret://*`. Both readings must be allowed.
+fn normal_uri(method: &str, name: &str) -> Option<String> {
+    let takes_uri = method.starts_with("resources/") || method == "completion/complete";
+    let normal = takes_uri.then(|| Url::parse(name).ok()).flatten().map(String::from)?;
+    (normal != name).then_some(normal)
+}
+
+/// What the first rule that speaks of `method` on `name` says, or the default.
+fn ruled(policy: &Policy, method: &str, name: &str) -> Result<ScopeSet, DenyReason> {
+    let required = policy.required_scopes();
+    match policy.rules().iter().find(|rule| applies(rule, method, name)) {
+        Some(Rule { effect: Effect::Deny, .. }) => Err(DenyReason::DeniedByRule),
+        Some(Rule { effect: Effect::Require(scopes), .. }) => Ok(required.union(scopes)),
+        None if policy.default_rule() == DefaultRule::Deny => Err(DenyReason::NoRule),
+        None => Ok(required.clone()),
+    }
+}
+
+fn applies(rule: &Rule, method: &str, name: &str) -> bool {
     match &rule.selector {
-        Selector::Tools(tools) => {
-            method == "tools/call" && name.is_some_and(|name| tools.iter().any(|tool| tool.matches(name)))
-        }
+        Selector::Tools(tools) => method == "tools/call" && tools.iter().any(|tool| tool.matches(name)),
         Selector::Methods { methods, names } => {
             methods.iter().any(|pattern| pattern.matches(method))
-                && (names.is_empty() || name.is_some_and(|name| names.iter().any(|pattern| pattern.matches(name))))
+                && (names.is_empty() || names.iter().any(|pattern| pattern.matches(name)))
         }
     }
 }

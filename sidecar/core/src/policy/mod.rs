@@ -2,8 +2,11 @@
 
 mod decide;
 mod model;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use decide::needed;
 pub use decide::{Decision, DenyReason, Identity, Operation, Permit, Principal, decide, decide_open};
 pub use model::{
-    DefaultRule, Effect, NamePattern, PatternError, Policy, PolicyError, Rule, ScopeDeclaration, Selector,
+    DefaultRule, Effect, MAX_SCOPES, NamePattern, PatternError, Policy, PolicyError, Rule, ScopeDeclaration, Selector,
 };

@@ -1,6 +1,6 @@
 //! The rules of a server as data: parsed, bounded by whoever wrote them, and free of wildcards in the middle.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize, de};
 
@@ -129,7 +129,16 @@ pub enum PolicyError {
     /// A scope is named that `scopes` does not declare.
     #[error("scope {0:?} is used but not declared in scopes")]
     Undeclared(String),
+    /// A scope is declared twice, and only one of its `implies` could hold.
+    #[error("scope {0:?} is declared more than once")]
+    Repeated(String),
+    /// More scopes than [`MAX_SCOPES`].
+    #[error("more than {MAX_SCOPES} scopes are declared")]
+    TooManyScopes,
 }
+
+/// The most scopes a server may declare; the depth to which the hierarchy may nest follows from it.
+pub const MAX_SCOPES: usize = 512;
 
 /// Everything a call is decided by, apart from the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,14 +216,20 @@ impl TryFrom<PolicyDocument> for Policy {
     type Error = PolicyError;
 
     fn try_from(document: PolicyDocument) -> Result<Self, PolicyError> {
-        let declared: ScopeSet = document.scopes.iter().map(|scope| scope.name.clone()).collect();
+        if document.scopes.len() > MAX_SCOPES {
+            return Err(PolicyError::TooManyScopes);
+        }
+        let mut declared = BTreeSet::new();
+        if let Some(scope) = document.scopes.iter().find(|scope| !declared.insert(&scope.name)) {
+            return Err(PolicyError::Repeated(scope.name.as_str().to_owned()));
+        }
         let implied = document.scopes.iter().flat_map(|scope| scope.implies.iter());
         let ruled = document.rules.iter().flat_map(|rule| match &rule.effect {
             Effect::Require(scopes) => scopes.iter().collect(),
             Effect::Deny => Vec::new(),
         });
         if let Some(unknown) =
-            document.required_scopes.iter().chain(implied).chain(ruled).find(|scope| !declared.contains(scope))
+            document.required_scopes.iter().chain(implied).chain(ruled).find(|scope| !declared.contains(*scope))
         {
             return Err(PolicyError::Undeclared(unknown.as_str().to_owned()));
         }

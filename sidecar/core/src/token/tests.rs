@@ -406,7 +406,7 @@ fn c1_row_15_the_signature_covers_header_and_claims() {
 }
 
 /// A JWK of ES256's with these members put in; `null` takes one out.
-fn jwk(signer: &Signer, changes: Value) -> Value {
+fn jwk(signer: &Signer, changes: &Value) -> Value {
     let mut jwk = signer.jwk.clone();
     for (name, value) in changes.as_object().unwrap() {
         let members = jwk.as_object_mut().unwrap();
@@ -444,7 +444,7 @@ fn jwk(signer: &Signer, changes: Value) -> Value {
 #[case::padded(json!({"x": format!("{}=", encode([1; 32]))}))]
 #[case::no_y(json!({"y": null}))]
 fn c1_row_16_ec_keys_that_are_ignored(#[case] changes: Value) {
-    assert!(key_set(&[&jwk(&ES256, changes)]).is_empty());
+    assert!(key_set(&[&jwk(&ES256, &changes)]).is_empty());
 }
 
 #[rstest]
@@ -464,7 +464,7 @@ fn c1_row_16_ec_keys_that_are_ignored(#[case] changes: Value) {
 #[case::rs512(json!({"alg": "RS512"}))]
 #[case::oaep(json!({"alg": "RSA-OAEP"}))]
 fn c1_row_16_rsa_keys_that_are_ignored(#[case] changes: Value) {
-    assert!(key_set(&[&jwk(&RS256, changes)]).is_empty());
+    assert!(key_set(&[&jwk(&RS256, &changes)]).is_empty());
 }
 
 #[rstest]
@@ -473,7 +473,7 @@ fn c1_row_16_rsa_keys_that_are_ignored(#[case] changes: Value) {
 #[case(json!({"key_ops": ["sign", "verify"], "d": "AAAA", "x5c": ["MIIB"], "x5t": "x"}))]
 fn rfc7517_4_keys_that_are_used(#[case] changes: Value) {
     for (signer, algorithm) in [(&*ES256, Algorithm::ES256), (&*RS256, Algorithm::RS256)] {
-        let keys = key_set(&[&jwk(signer, changes.clone())]);
+        let keys = key_set(&[&jwk(signer, &changes)]);
         assert!(matches!(keys.find(None, algorithm), KeyMatch::Found(_)));
     }
 }
@@ -483,13 +483,13 @@ fn junk_in_a_key_set_does_not_hide_its_good_keys() {
     let junk = [json!(null), json!(1), json!("k"), json!([]), json!({}), json!({"kty": 1})];
     let keys = key_set(&[&junk[0], &junk[1], &junk[2], &junk[3], &junk[4], &junk[5], &ES256.jwk]);
     assert_eq!(keys.len(), 1);
-    let many: Vec<Value> = (0..100).map(|i| jwk(&ES256, json!({"kid": format!("k{i}")}))).collect();
+    let many: Vec<Value> = (0..100).map(|i| jwk(&ES256, &json!({"kid": format!("k{i}")}))).collect();
     assert_eq!(KeySet::new(&JsonWebKeySet { keys: many }).len(), MAX_KEYS);
 }
 
 #[test]
 fn keys_are_found_by_kid_and_algorithm() {
-    let second = jwk(&ES256, json!({"kid": "k2"}));
+    let second = jwk(&ES256, &json!({"kid": "k2"}));
     let two = key_set(&[&ES256.jwk, &second, &RS256.jwk]);
     assert!(matches!(two.find(Some("k2"), Algorithm::ES256), KeyMatch::Found(_)));
     assert!(matches!(two.find(Some("k3"), Algorithm::ES256), KeyMatch::UnknownKid));
@@ -499,7 +499,7 @@ fn keys_are_found_by_kid_and_algorithm() {
     assert!(matches!(two.find(None, Algorithm::EdDSA), KeyMatch::UnknownKid));
     let repeated = key_set(&[&ES256.jwk, &Signer::new(Algorithm::ES256, "k1").jwk]);
     assert!(matches!(repeated.find(Some("k1"), Algorithm::ES256), KeyMatch::Unusable));
-    let nameless = key_set(&[&jwk(&ES256, json!({"kid": null}))]);
+    let nameless = key_set(&[&jwk(&ES256, &json!({"kid": null}))]);
     assert!(matches!(nameless.find(Some("k1"), Algorithm::ES256), KeyMatch::UnknownKid));
 }
 
