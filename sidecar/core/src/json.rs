@@ -117,12 +117,26 @@ impl<const N: usize> State<'_, N> {
     /// Closes the object whose keys begin at `start`.
     fn close(&mut self, start: usize) {
         let keys = self.keys.get_mut(start..).unwrap_or_default();
-        keys.sort_unstable();
-        if keys.array_windows().any(|[a, b]| a == b) {
+        if has_duplicates(keys) {
             self.ambiguity.get_or_insert(JsonError::DuplicateKey);
         }
         self.keys.truncate(start);
     }
+}
+
+/// Few keys are compared with each other, which is cheap because most differ in length; many are sorted first.
+fn has_duplicates(mut keys: &mut [Cow<'_, str>]) -> bool {
+    if keys.len() > 16 {
+        keys.sort_unstable();
+        return keys.array_windows().any(|[a, b]| a == b);
+    }
+    while let Some((first, rest)) = keys.split_first_mut() {
+        if rest.contains(first) {
+            return true;
+        }
+        keys = rest;
+    }
+    false
 }
 
 struct Node<'s, 'de, const N: usize> {
@@ -371,6 +385,19 @@ mod tests {
         assert!(outcome(&nested(MAX_DEPTH, close)).is_ok());
         assert_eq!(outcome(&nested(MAX_DEPTH + 1, close)), Err(JsonError::TooDeep));
         assert_eq!(outcome(&nested(100_000, "")), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn duplicates_are_found_among_few_keys_and_many() {
+        for count in 1..40 {
+            for again in 0..count {
+                let keys = (0..count).chain([again]).map(|key| format!("\"k{key}\":0")).collect::<Vec<_>>();
+                let (last, distinct) = keys.split_last().unwrap();
+                assert!(outcome(format!("{{{}}}", distinct.join(",")).as_bytes()).is_ok());
+                let text = format!("{{{},{last}}}", distinct.join(","));
+                assert_eq!(outcome(text.as_bytes()), Err(JsonError::DuplicateKey));
+            }
+        }
     }
 
     #[test]
