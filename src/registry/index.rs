@@ -283,7 +283,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn server(namespace: &str, name: &str, created: &str, spec: Value) -> Parsed<McpServer> {
+    fn server(namespace: &str, name: &str, created: &str, spec: &Value) -> Parsed<McpServer> {
         let object = json!({
             "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpServer",
             "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created, "uid": "u"},
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_valid_server_is_enforced() {
         let mut index = index(&[("acme", None)]);
-        index.apply_server(server("acme", "a", T1, spec()));
+        index.apply_server(server("acme", "a", T1, &spec()));
         let snapshot = index.snapshot();
         assert_eq!(reason(&snapshot, "acme", "a"), None);
         assert_eq!(snapshot.enforced(snapshot.org("acme").unwrap()).count(), 1);
@@ -335,17 +335,17 @@ mod tests {
     #[test]
     fn an_update_to_an_invalid_spec_denies() {
         let mut index = index(&[("acme", None)]);
-        index.apply_server(server("acme", "a", T1, spec()));
+        index.apply_server(server("acme", "a", T1, &spec()));
         let mut bad = spec();
         bad["requiredScopes"] = json!(["undeclared"]);
-        index.apply_server(server("acme", "a", T1, bad));
+        index.apply_server(server("acme", "a", T1, &bad));
         assert_eq!(reason(&index.snapshot(), "acme", "a"), Some(Reason::Invalid));
     }
 
     #[test]
     fn an_object_that_cannot_be_read_denies() {
         let mut index = index(&[("acme", None)]);
-        index.apply_server(server("acme", "a", T1, spec()));
+        index.apply_server(server("acme", "a", T1, &spec()));
         index.apply_server(Parsed::Malformed { key: ObjectKey::new("acme", "a"), error: "spec.port: text".to_owned() });
         assert_eq!(reason(&index.snapshot(), "acme", "a"), Some(Reason::Malformed));
     }
@@ -365,7 +365,7 @@ mod tests {
             let mut index = index(&[("acme", None)]);
             let mut spec = spec();
             spec[field] = value;
-            index.apply_server(server("acme", "a", T1, spec));
+            index.apply_server(server("acme", "a", T1, &spec));
             assert_eq!(reason(&index.snapshot(), "acme", "a"), Some(Reason::NotImplemented), "{field}");
         }
     }
@@ -374,10 +374,10 @@ mod tests {
     fn the_older_object_keeps_a_resource() {
         let mut index = index(&[("acme", None), ("acme-2", Some("acme"))]);
         index.apply_namespace("acme".to_owned(), NamespaceMeta { org_label: Some("acme".to_owned()) });
-        index.apply_server(server("acme", "b", T1, spec()));
+        index.apply_server(server("acme", "b", T1, &spec()));
         let mut same = spec();
         same["resourceUri"] = json!("https://a.example:443/mcp");
-        index.apply_server(server("acme-2", "a", T2, same));
+        index.apply_server(server("acme-2", "a", T2, &same));
         let snapshot = index.snapshot();
         assert_eq!(reason(&snapshot, "acme", "b"), None);
         assert_eq!(reason(&snapshot, "acme-2", "a"), Some(Reason::ResourceTaken));
@@ -388,8 +388,8 @@ mod tests {
     #[test]
     fn organizations_do_not_share_resources() {
         let mut index = index(&[("one", None), ("two", None)]);
-        index.apply_server(server("one", "a", T1, spec()));
-        index.apply_server(server("two", "a", T2, spec()));
+        index.apply_server(server("one", "a", T1, &spec()));
+        index.apply_server(server("two", "a", T2, &spec()));
         let snapshot = index.snapshot();
         assert_eq!((reason(&snapshot, "one", "a"), reason(&snapshot, "two", "a")), (None, None));
     }
@@ -398,7 +398,7 @@ mod tests {
     fn a_label_cannot_take_over_a_namespace() {
         let mut index = index(&[("acme", None), ("other", Some("acme")), ("odd", Some("Not_A.Label"))]);
         for namespace in ["acme", "other", "odd", "unknown"] {
-            index.apply_server(server(namespace, "a", T1, spec()));
+            index.apply_server(server(namespace, "a", T1, &spec()));
         }
         let snapshot = index.snapshot();
         assert_eq!(reason(&snapshot, "acme", "a"), Some(Reason::OrgConflict));
@@ -412,7 +412,7 @@ mod tests {
         let mut index = index(&[("acme", None), ("foreign", None)]);
         let mut spec = spec();
         spec["allowedClients"] = json!(["there", "missing", "foreign/there"]);
-        index.apply_server(server("acme", "a", T1, spec.clone()));
+        index.apply_server(server("acme", "a", T1, &spec));
         index.apply_client(client("foreign", "there"));
         let key = ObjectKey::new("acme", "a");
         let entry = index.snapshot().servers[&key].clone();
@@ -440,7 +440,7 @@ mod tests {
             let mut index = index(&[("acme", None)]);
             let mut spec = spec();
             spec[field] = value;
-            index.apply_server(server("acme", "a", T1, spec));
+            index.apply_server(server("acme", "a", T1, &spec));
             match &index.snapshot().servers[&ObjectKey::new("acme", "a")].state {
                 ServerState::DenyAll(problem) => {
                     assert_eq!(problem.reason, Reason::Invalid, "{field}");

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use lumoauth_core::ClientId;
 
 use super::{Client, ObjectKey, OrgId, Problem, Server, ServerId};
@@ -43,6 +44,14 @@ impl ServerEntry {
             ServerState::Enforced(server) => Some(server),
             ServerState::DenyAll(_) => None,
         }
+    }
+
+    /// When the spec was last written: the newest time in `managedFields` of those who wrote it, else when the object
+    /// was created; `None` for an object that was never in a cluster.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        let metadata = &self.object.as_ref()?.metadata;
+        let written = metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+        written.map(|time| time.0).max().or_else(|| metadata.creation_timestamp.as_ref().map(|time| time.0))
     }
 
     /// Whether pods have nothing to do with it (`transport: Stdio`).
