@@ -2,10 +2,14 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
+use jiff::Timestamp;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{
-    Api, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     core::object::HasStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,7 +19,30 @@ use super::{
     Context,
     compare::{self, Difference},
 };
-use crate::api::names;
+use crate::{
+    api::{
+        names,
+        v1alpha1::condition::{self, Finding},
+    },
+    registry::ObjectKey,
+};
+
+/// A namespaced kind that we write: every one of k8s-openapi.
+pub trait Applicable:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
+{
+}
+
+impl<K> Applicable for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+{
+}
 
 /// A write that did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -88,42 +115,28 @@ impl<K> Written<K> {
 impl Context {
     /// Makes `desired` so: creates it, or changes exactly the fields we own. It must carry the managed-by label. An
     /// object of that name without the label, or with it but owned by another object than `desired` names, is left
-    /// alone ([`WriteError::NameTaken`]).
-    pub async fn apply<K>(&self, desired: &K) -> Result<Written<K>, WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned
-            + Send
-            + Sync,
-    {
-        let result = self.apply_uncounted(desired).await;
-        let outcome = match &result {
-            Ok(Written::Unchanged(_)) => "unchanged",
-            Ok(Written::Changed(_)) => "written",
-            Err(error) => error.outcome(),
-        };
-        self.metrics.wrote(&K::kind(&()), outcome);
+    /// alone ([`WriteError::NameTaken`]). A `resourceVersion` in `desired` is the only one that is changed.
+    pub async fn apply<K: Applicable>(&self, desired: &K) -> Result<Written<K>, WriteError> {
+        let result = self.send(desired, false).await;
+        self.count(&K::kind(&()), &result);
         result
     }
 
-    async fn apply_uncounted<K>(&self, desired: &K) -> Result<Written<K>, WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned
-            + Send
-            + Sync,
-    {
-        let api = self.api::<K>(desired);
+    /// What [`Self::apply`] would answer: asked of the API server with its admission, and nothing is changed.
+    pub async fn would_apply<K: Applicable>(&self, desired: &K) -> Result<Written<K>, WriteError> {
+        self.send(desired, true).await
+    }
+
+    async fn send<K: Applicable>(&self, desired: &K, dry_run: bool) -> Result<Written<K>, WriteError> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace_of(desired.meta()));
         let name = desired.name_any();
         let mut body = serde_json::to_value(desired)?;
         let live = api.get_opt(&name).await?;
-        let mut params = PatchParams::apply(names::OPERATOR);
+        let version = live.as_ref().and_then(ResourceExt::resource_version);
+        if desired.meta().resource_version.is_some() && desired.meta().resource_version != version {
+            return Err(WriteError::Conflict);
+        }
+        let mut params = PatchParams { dry_run, ..PatchParams::apply(names::OPERATOR) };
         if let Some(live) = live {
             match compare::difference(&serde_json::to_value(&live)?, &body, names::OPERATOR) {
                 Difference::None => return Ok(Written::Unchanged(live)),
@@ -132,7 +145,7 @@ impl Context {
             }
             // Ours, in the version compared: what others wrote into our fields is taken back.
             params = params.force();
-            set_metadata(&mut body, "resourceVersion", live.resource_version());
+            set_metadata(&mut body, "resourceVersion", version);
         }
         self.check_leader()?;
         Ok(Written::Changed(api.patch(&name, &params, &Patch::Apply(&body)).await?))
@@ -142,70 +155,73 @@ impl Context {
     /// object is not in the version of `object` any more.
     pub async fn apply_status<K>(&self, object: &K, status: &K::Status) -> Result<Written<K>, WriteError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + HasStatus
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync,
-        K::Status: Serialize + Sync,
-    {
-        let result = self.apply_status_uncounted(object, status).await;
-        let outcome = match &result {
-            Ok(Written::Unchanged(_)) => "unchanged",
-            Ok(Written::Changed(_)) => "written",
-            Err(error) => error.outcome(),
-        };
-        self.metrics.wrote(&format!("{}/status", K::kind(&())), outcome);
-        result
-    }
-
-    async fn apply_status_uncounted<K>(&self, object: &K, status: &K::Status) -> Result<Written<K>, WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + HasStatus
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync,
+        K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Send + Sync,
         K::Status: Serialize + Sync,
     {
         let desired = serde_json::to_value(status)?;
         if object.status().map(serde_json::to_value).transpose()?.as_ref() == Some(&desired) {
             return Ok(Written::Unchanged(object.clone()));
         }
+        let written = self.send_status::<K>(object.meta(), &desired).await;
+        self.count(&format!("{}/status", K::kind(&())), &written);
+        Ok(Written::Changed(serde_json::from_value(serde_json::to_value(written?)?)?))
+    }
+
+    /// Puts `findings` into the conditions of an object that cannot be read as `K`, leaves the rest of its status, and
+    /// tells about what changed. An object that is gone is no error.
+    pub async fn report_malformed<K>(&self, key: &ObjectKey, findings: &[Finding]) -> Result<(), WriteError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let Some(object) = self.dynamic::<K>(Some(&key.namespace)).get_opt(&key.name).await? else { return Ok(()) };
+        let mut status = object.data.get("status").cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
+        let conditions = status.get("conditions").cloned().unwrap_or_default();
+        let old: Vec<Condition> = serde_json::from_value(conditions.clone()).unwrap_or_default();
+        let new = condition::merge(&old, findings, object.metadata.generation, Timestamp::now());
+        let written = serde_json::to_value(&new)?;
+        if conditions == written {
+            return Ok(());
+        }
+        if let Some(members) = status.as_object_mut() {
+            members.insert("conditions".to_owned(), written);
+        }
+        let written = self.send_status::<K>(&object.metadata, &status).await;
+        self.count(&format!("{}/status", K::kind(&())), &written);
+        self.events.changes(&written?.object_ref(&ApiResource::erase::<K>(&())), &old, &new).await;
+        Ok(())
+    }
+
+    async fn send_status<K>(&self, metadata: &ObjectMeta, status: &Value) -> Result<DynamicObject, WriteError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let name = metadata.name.as_deref().unwrap_or_default();
         let body = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": {"name": object.name_any(), "uid": object.uid(), "resourceVersion": object.resource_version()},
-            "status": desired,
+            "metadata": {"name": name, "uid": metadata.uid, "resourceVersion": metadata.resource_version},
+            "status": status,
         });
         self.check_leader()?;
         let params = PatchParams::apply(names::OPERATOR).force();
-        let written = self.api::<K>(object).patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await;
-        written.map(Written::Changed).map_err(|error| match error {
-            // Gone, or another object under that name: the watch tells.
-            kube::Error::Api(reply) if reply.is_not_found() || reply.is_invalid() && is_about_uid(&reply.message) => {
-                WriteError::Conflict
-            }
+        let api = self.dynamic::<K>(metadata.namespace.as_deref());
+        api.patch_status(name, &params, &Patch::Apply(&body)).await.map_err(|error| match error {
+            // Gone: the watch tells.
+            kube::Error::Api(reply) if reply.is_not_found() => WriteError::Conflict,
             error => error.into(),
         })
     }
 
     /// Deletes `live`, if it is still in that version. One that is gone is no error.
-    pub async fn delete<K>(&self, live: &K) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync,
-    {
+    pub async fn delete<K: Applicable>(&self, live: &K) -> Result<(), WriteError> {
         if live.labels().get(names::MANAGED_BY).map(String::as_str) != Some(names::MANAGER) {
             return Err(WriteError::NameTaken { kind: K::kind(&()).into_owned(), name: live.name_any() });
         }
         self.check_leader()?;
         let version = Preconditions { resource_version: live.resource_version(), uid: live.uid() };
         let params = DeleteParams::background().preconditions(version);
-        match self.api::<K>(live).delete(&live.name_any(), &params).await {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace_of(live.meta()));
+        match api.delete(&live.name_any(), &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(error.into()),
@@ -217,16 +233,18 @@ impl Context {
         if self.is_leader() { Ok(()) } else { Err(WriteError::NotLeader) }
     }
 
-    fn api<K>(&self, object: &K) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or("default"))
+    fn dynamic<K: Resource<DynamicType = ()>>(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<K>(&());
+        Api::namespaced_with(self.client.clone(), namespace.unwrap_or_default(), &kind)
+    }
+
+    fn count<T>(&self, kind: &str, result: &Result<T, WriteError>) {
+        self.metrics.wrote(kind, result.as_ref().err().map_or("done", WriteError::outcome));
     }
 }
 
-fn is_about_uid(message: &str) -> bool {
-    message.contains("metadata.uid")
+fn namespace_of(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or_default()
 }
 
 fn set_metadata(body: &mut Value, field: &str, value: Option<String>) {

@@ -73,9 +73,9 @@ fn owned<'a>(live: &'a Value, manager: &str) -> Option<&'a Map<String, Value>> {
     ours?.get("fieldsV1")?.as_object()
 }
 
-/// Members of an object that name it and are nobody's.
+/// Members of an object that say which one, in which version, and are nobody's.
 fn names_the_object(name: &str) -> bool {
-    matches!(name, "apiVersion" | "kind" | "name" | "namespace")
+    matches!(name, "apiVersion" | "kind" | "name" | "namespace" | "uid" | "resourceVersion")
 }
 
 fn owns_exactly(fields: &Map<String, Value>, desired: &Value, at_root: bool) -> bool {

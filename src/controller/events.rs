@@ -37,15 +37,12 @@ impl Events {
     where
         K: Resource<DynamicType = ()>,
     {
-        let changes = changes(old, new);
-        if changes.is_empty() {
-            return;
-        }
-        self.publish(&object.object_ref(&()), changes).await;
+        self.changes(&object.object_ref(&()), old, new).await;
     }
 
-    async fn publish(&self, regarding: &ObjectReference, changes: Vec<Change>) {
-        for change in changes {
+    /// The same of an object of any kind.
+    pub(super) async fn changes(&self, regarding: &ObjectReference, old: &[Condition], new: &[Condition]) {
+        for change in changes(old, new) {
             let Change { kind: type_, action, reason, note } = change;
             let event = Event { type_, reason, note: Some(note), action, secondary: None };
             if let Err(error) = self.0.publish(&event, regarding).await {

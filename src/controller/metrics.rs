@@ -48,7 +48,7 @@ impl Metrics {
         );
         registry.register(
             "lumoauth_writes",
-            "Objects compared with what they should be, by kind and by outcome (unchanged, written, refused, failed)",
+            "Writes to the API server, by kind and by outcome (done, refused, failed); one that would change nothing counts as done",
             metrics.writes.clone(),
         );
         registry.register(
@@ -70,7 +70,7 @@ impl Metrics {
         self.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
     }
 
-    /// One object was compared with what it should be: `unchanged`, `written`, `refused` or `failed`.
+    /// One write ended: `done`, `refused` or `failed`.
     pub fn wrote(&self, kind: &str, outcome: &'static str) {
         self.writes.get_or_create(&WriteLabels { kind: kind.to_owned(), outcome }).inc();
     }

@@ -4,14 +4,17 @@
 pub mod apply;
 mod compare;
 pub mod events;
+pub mod leader;
+pub mod mcp_client;
 pub mod metrics;
+pub mod work;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 pub use self::{
-    apply::{WriteError, Written},
+    apply::{Applicable, WriteError, Written},
     events::Events,
     metrics::Metrics,
 };

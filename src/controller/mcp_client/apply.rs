@@ -1,0 +1,116 @@
+//! Step 4: the hash into the status, then the secret into its Secret; in this order, so that no secret is handed out
+//! that the authorization server does not know. A crash between the two leaves a hash whose secret nobody has: the next
+//! reconcile makes a new one.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::{
+    build::{self, Plan},
+    dereference::Seen,
+    status,
+    validate::{self, Stop, reasons},
+};
+use crate::{
+    api::v1alpha1::{
+        ClientSecretStatus, McpClient,
+        condition::{Finding, Type},
+    },
+    controller::{Context, WriteError},
+};
+
+/// When to come back to what another write was in the way of.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+/// When to come back to a Secret that cannot be written: a RoleBinding is noticed so soon.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What was reached.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    /// The object, in its newest version.
+    pub(super) object: Arc<McpClient>,
+    /// Hashes of what works, the newest first.
+    pub(super) secrets: Vec<ClientSecretStatus>,
+    /// Value of the rotate annotation that was last acted on.
+    pub(super) rotated_for: Option<String>,
+    /// When the newest secret was made.
+    pub(super) last_rotated: Option<Time>,
+    /// Condition Accepted.
+    pub(super) accepted: Finding,
+    /// Condition CredentialsReady.
+    pub(super) credentials: Finding,
+    /// When to look again.
+    pub(super) again: Duration,
+}
+
+impl Outcome {
+    /// Nothing was done, for that reason; what worked works on.
+    pub(super) fn stopped(seen: &Seen, stop: Stop, now: Timestamp) -> Self {
+        let old = seen.object.status.clone().unwrap_or_default();
+        let waits = stop.accepted.status != crate::api::v1alpha1::condition::Status::True;
+        Self {
+            object: seen.object.clone(),
+            secrets: build::unexpired(&old.secrets, now),
+            rotated_for: old.rotated_for,
+            last_rotated: old.last_rotated,
+            accepted: stop.accepted,
+            credentials: stop.credentials,
+            again: if waits { build::RESYNC } else { RETRY },
+        }
+    }
+}
+
+pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan) -> Result<Outcome, WriteError> {
+    let mut outcome = Outcome {
+        object: seen.object.clone(),
+        secrets: plan.secrets,
+        rotated_for: plan.rotated_for,
+        last_rotated: plan.last_rotated,
+        accepted: validate::accepted(),
+        credentials: ready(&plan.credentials.name_any()),
+        again: plan.again,
+    };
+    if plan.announces {
+        // A refusal must be known before the status names a secret that then is not handed out.
+        if let Err(error) = context.would_apply(&plan.credentials).await {
+            let old = seen.object.status.clone().unwrap_or_default();
+            outcome.secrets = old.secrets;
+            outcome.rotated_for = old.rotated_for;
+            outcome.last_rotated = old.last_rotated;
+            return refused(outcome, &plan.credentials.name_any(), error);
+        }
+        outcome.object = status::announce(context, seen, &outcome).await?;
+    }
+    match context.apply(&plan.credentials).await {
+        Ok(_) => Ok(outcome),
+        Err(error) => refused(outcome, &plan.credentials.name_any(), error),
+    }
+}
+
+fn ready(secret: &str) -> Finding {
+    let message = format!("Secret {secret:?} holds client_id, client_secret, issuer and token_endpoint");
+    Finding::yes(Type::CredentialsReady, reasons::WRITTEN, message)
+}
+
+/// A refusal as a condition; what is no refusal stays an error.
+fn refused(mut outcome: Outcome, secret: &str, error: WriteError) -> Result<Outcome, WriteError> {
+    let namespace = outcome.object.namespace().unwrap_or_default();
+    outcome.credentials = match error {
+        WriteError::NotLeader | WriteError::Conflict => return Err(error),
+        WriteError::NameTaken { .. } => Finding::no(
+            Type::CredentialsReady,
+            reasons::NAME_TAKEN,
+            format!(
+                "Secret {secret:?} exists and was not written for this McpClient: delete it, or name another one in \
+                 spec.credentialsSecretName"
+            ),
+        ),
+        WriteError::Forbidden(reply) => validate::not_permitted(&namespace, secret, &reply),
+        error @ (WriteError::Encode(_) | WriteError::Api(_)) => validate::write_failed(secret, &error.to_string()),
+    };
+    outcome.again = RETRY;
+    Ok(outcome)
+}
