@@ -1,0 +1,434 @@
+//! The keys that sign access tokens: made, published, used, retired and forgotten, in that order.
+//!
+//! A [`KeyRing`] is one JSON document (Secret `lumoauth-signing-keys`, key [`DOCUMENT_KEY`]; a file for
+//! `lumoauth local`). Which key signs is a function of the document and the clock, so replicas that hold the same
+//! document switch at the same second without telling each other.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use jsonwebtoken::{
+    Algorithm, EncodingKey, Header,
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+};
+use lumoauth_core::{
+    UnixTime,
+    token::{JsonWebKeySet, LEEWAY_SECONDS},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Key of the Secret, and name of the file in its mount, that holds the document.
+pub const DOCUMENT_KEY: &str = "keys.json";
+
+/// How long a key signs: 30 days. Often enough that rotation is routine, rare enough that a ring holds two or three
+/// keys.
+pub const ROTATION_PERIOD: u64 = 30 * DAY;
+/// How long a key is published before it signs: a day. A verifier may hold a JWKS for its `max-age` of an hour, kubelet
+/// may take minutes to update a mounted Secret, and an operator may be down for a while between writing the Secret and
+/// writing the sidecars' configurations.
+pub const PUBLICATION_LEAD: u64 = DAY;
+/// How long a key is published after it stopped to sign: the longest token lifetime (a day), the leeway of verifiers,
+/// and an hour for a replica that still holds an older document.
+pub const RETENTION: u64 = DAY + LEEWAY_SECONDS + 3600;
+
+const DAY: u64 = 86_400;
+const VERSION: u32 = 1;
+/// More keys than the periods above can leave in a document, unless rotation is forced again and again.
+const MAX_KEYS: usize = 32;
+
+/// Why there is no usable key ring. No variant holds key material.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// Not a JSON document of this version.
+    #[error("the key document cannot be read: {0}")]
+    Document(serde_json::Error),
+    /// A version this build does not know.
+    #[error("the key document has version {0}, and this version of LumoAuth reads {VERSION}")]
+    Version(u32),
+    /// No key, or more than a ring may hold.
+    #[error("the key document holds {0} keys, and must hold 1 to {MAX_KEYS}")]
+    Count(usize),
+    /// A key that is no P-256 key in PKCS#8, or does not have the identifier the document gives it.
+    #[error("key {0:?} is not the P-256 key its identifier says")]
+    Key(String),
+    /// The keys are not in the order in which they come into use.
+    #[error("the keys are not in the order of activeFrom")]
+    Order,
+    /// The system gave no key, or no signature.
+    #[error("the cryptographic library failed")]
+    Crypto,
+    /// Claims that are not JSON.
+    #[error("the claims cannot be written: {0}")]
+    Claims(serde_json::Error),
+}
+
+/// The stored form of a ring.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    keys: Vec<KeyDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyDocument {
+    kid: String,
+    /// For people; nothing depends on it.
+    created: UnixTime,
+    active_from: UnixTime,
+    /// PKCS#8, base64.
+    pkcs8: Zeroizing<String>,
+}
+
+/// One ES256 key. Its private part is never displayed and is wiped from memory when dropped.
+pub struct SigningKey {
+    id: String,
+    created: UnixTime,
+    active_from: UnixTime,
+    pkcs8: Zeroizing<Vec<u8>>,
+    pair: EcdsaKeyPair,
+    public: serde_json::Value,
+    /// The encoded JOSE header of every access token this key signs, with the dot after it.
+    header: String,
+}
+
+impl SigningKey {
+    /// Makes a key that may sign from `active_from` on.
+    pub fn generate(now: UnixTime, active_from: UnixTime) -> Result<Self, SigningError> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SigningError::Crypto)?;
+        let pkcs8 = Zeroizing::new(pair.to_pkcs8v1().map_err(|_| SigningError::Crypto)?.as_ref().to_vec());
+        Self::from_pkcs8(pkcs8, now, active_from).ok_or(SigningError::Crypto)
+    }
+
+    fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>, created: UnixTime, active_from: UnixTime) -> Option<Self> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).ok()?;
+        let mut jwk = Jwk::from_encoding_key(&EncodingKey::from_ec_der(&pkcs8), Algorithm::ES256).ok()?;
+        let id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
+        jwk.common.key_id = Some(id.clone());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(id.clone()), ..Header::new(Algorithm::ES256) };
+        let header = format!("{}.", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?));
+        Some(Self { id, created, active_from, pkcs8, pair, public: serde_json::to_value(jwk).ok()?, header })
+    }
+
+    fn read(document: KeyDocument) -> Result<Self, SigningError> {
+        let KeyDocument { kid, created, active_from, pkcs8 } = document;
+        let key = STANDARD.decode(pkcs8.as_bytes()).ok();
+        match key.and_then(|bytes| Self::from_pkcs8(Zeroizing::new(bytes), created, active_from)) {
+            Some(key) if key.id == kid => Ok(key),
+            _ => Err(SigningError::Key(kid)),
+        }
+    }
+
+    /// `kid`: the key's SHA-256 thumbprint (RFC 7638 §3).
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// When it begins to sign.
+    pub fn active_from(&self) -> UnixTime {
+        self.active_from
+    }
+
+    /// The public key as a JWK (RFC 7517 §4) with `kid`, `use` and `alg`.
+    pub fn public(&self) -> &serde_json::Value {
+        &self.public
+    }
+
+    /// Signs an access token with these claims: a JWS in compact form (RFC 7515 §7.1), `typ` `at+jwt` (RFC 9068 §2.1).
+    pub fn sign<C: Serialize>(&self, claims: &C) -> Result<String, SigningError> {
+        // jsonwebtoken would parse and check the PKCS#8 key anew for every token, a scalar multiplication beside the signature's own.
+        let claims = serde_json::to_vec(claims).map_err(SigningError::Claims)?;
+        let mut token = String::with_capacity(self.header.len() + claims.len().div_ceil(3) * 4 + 87);
+        token.push_str(&self.header);
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
+        let signature = self.pair.sign(&SystemRandom::new(), token.as_bytes()).map_err(|_| SigningError::Crypto)?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        Ok(token)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({} from {})", self.id, self.active_from.0)
+    }
+}
+
+/// Every key that verifiers must know, in the order in which they come into use. Never empty.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    earlier: Vec<Arc<SigningKey>>,
+    newest: Arc<SigningKey>,
+}
+
+impl KeyRing {
+    /// A ring with one key, in use at once.
+    pub fn new(now: UnixTime) -> Result<Self, SigningError> {
+        Ok(Self { earlier: Vec::new(), newest: Arc::new(SigningKey::generate(now, now)?) })
+    }
+
+    /// Reads a stored document. Nothing in it is trusted: identifiers are computed again.
+    pub fn parse(document: &[u8]) -> Result<Self, SigningError> {
+        let Document { version, keys } = serde_json::from_slice(document).map_err(SigningError::Document)?;
+        if version != VERSION {
+            return Err(SigningError::Version(version));
+        }
+        let count = keys.len();
+        if count > MAX_KEYS {
+            return Err(SigningError::Count(count));
+        }
+        let mut earlier =
+            keys.into_iter().map(|key| SigningKey::read(key).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        if !earlier.is_sorted_by_key(|key| key.active_from) {
+            return Err(SigningError::Order);
+        }
+        let newest = earlier.pop().ok_or(SigningError::Count(count))?;
+        Ok(Self { earlier, newest })
+    }
+
+    /// The document to store. It holds the private keys.
+    pub fn to_json(&self) -> Result<Zeroizing<String>, SigningError> {
+        let keys = self.keys().map(|key| KeyDocument {
+            kid: key.id.clone(),
+            created: key.created,
+            active_from: key.active_from,
+            pkcs8: Zeroizing::new(STANDARD.encode(&*key.pkcs8)),
+        });
+        let document = Document { version: VERSION, keys: keys.collect() };
+        serde_json::to_string(&document).map(Zeroizing::new).map_err(SigningError::Document)
+    }
+
+    /// Does what is due at `now`: forgets keys whose last token is gone, and adds the next key in time to be published
+    /// for [`PUBLICATION_LEAD`] before it signs. Says whether the ring changed and must be stored.
+    ///
+    /// To be called now and then; a call that comes late only delays the rotation, and never shortens the publication.
+    pub fn advance(&mut self, now: UnixTime) -> Result<bool, SigningError> {
+        let forgot = self.forget(now);
+        let due = self.newest.active_from.plus(ROTATION_PERIOD - PUBLICATION_LEAD) <= now;
+        if due {
+            self.rotate(now, PUBLICATION_LEAD)?;
+        }
+        Ok(forgot || due)
+    }
+
+    /// Adds a key that signs in `lead` seconds, before it is due. A key that waits to be used is brought forward to that
+    /// moment instead, and never put off.
+    ///
+    /// A `lead` below [`PUBLICATION_LEAD`] makes verifiers that hold an older JWKS fetch it again, or refuse.
+    pub fn rotate(&mut self, now: UnixTime, lead: u64) -> Result<(), SigningError> {
+        let active_from = now.plus(lead);
+        let waiting = &self.newest;
+        if waiting.active_from <= now {
+            let next = Arc::new(SigningKey::generate(now, active_from)?);
+            self.earlier.push(std::mem::replace(&mut self.newest, next));
+        } else if waiting.active_from > active_from {
+            let moved = SigningKey::from_pkcs8(waiting.pkcs8.clone(), waiting.created, active_from);
+            self.newest = Arc::new(moved.ok_or(SigningError::Crypto)?);
+        }
+        Ok(())
+    }
+
+    /// Every public key: the next, the current, and those whose tokens may still be in use.
+    pub fn jwks(&self) -> JsonWebKeySet {
+        JsonWebKeySet { keys: self.keys().map(|key| key.public.clone()).collect() }
+    }
+
+    /// The key that signs at `now`: the one that came into use last. If the clock stands before all of them, the first.
+    pub fn current(&self, now: UnixTime) -> &SigningKey {
+        let in_use = self.keys().rev().find(|key| key.active_from <= now);
+        in_use.or_else(|| self.keys().next()).unwrap_or(&self.newest)
+    }
+
+    fn keys(&self) -> impl DoubleEndedIterator<Item = &SigningKey> {
+        self.earlier.iter().chain([&self.newest]).map(|key| &**key)
+    }
+
+    /// A key is retired from the moment its successor signs.
+    fn forget(&mut self, now: UnixTime) -> bool {
+        let gone = self.keys().skip(1).take_while(|successor| successor.active_from.plus(RETENTION) <= now).count();
+        self.earlier.drain(..gone);
+        gone > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    const START: UnixTime = UnixTime(1_800_000_000);
+
+    fn ring() -> KeyRing {
+        KeyRing::new(START).unwrap()
+    }
+
+    fn ids(ring: &KeyRing) -> Vec<String> {
+        ring.keys().map(|key| key.id.clone()).collect()
+    }
+
+    fn current(ring: &KeyRing, now: UnixTime) -> String {
+        ring.current(now).id.clone()
+    }
+
+    #[test]
+    fn a_ring_survives_storage() {
+        let mut ring = ring();
+        ring.rotate(START, 60).unwrap();
+        let again = KeyRing::parse(ring.to_json().unwrap().as_bytes()).unwrap();
+        assert_eq!(ids(&again), ids(&ring));
+        assert_eq!(again.jwks(), ring.jwks());
+        assert_eq!(again.to_json().unwrap(), ring.to_json().unwrap());
+    }
+
+    /// The whole life of two keys, second by second where something changes.
+    #[test]
+    fn a_key_is_published_before_use_and_kept_until_its_tokens_are_gone() {
+        let mut ring = ring();
+        let first = current(&ring, START);
+        let due = START.plus(ROTATION_PERIOD - PUBLICATION_LEAD);
+        assert!(!ring.advance(START).unwrap());
+        assert!(!ring.advance(due.minus(1)).unwrap());
+        assert!(ring.advance(due).unwrap());
+        assert!(!ring.advance(due).unwrap(), "one next key is enough");
+        assert_eq!(ring.jwks().keys.len(), 2);
+        let switch = due.plus(PUBLICATION_LEAD);
+        assert_eq!(current(&ring, switch.minus(1)), first);
+        let second = current(&ring, switch);
+        assert_ne!(second, first);
+        let gone = switch.plus(RETENTION);
+        assert!(!ring.advance(gone.minus(1)).unwrap());
+        assert_eq!(ids(&ring), [first.clone(), second.clone()]);
+        assert!(ring.advance(gone).unwrap());
+        assert_eq!(ids(&ring), [second]);
+    }
+
+    #[test]
+    fn an_operator_that_comes_late_still_publishes_first() {
+        let mut ring = ring();
+        let first = current(&ring, START);
+        let late = START.plus(10 * ROTATION_PERIOD);
+        assert!(ring.advance(late).unwrap());
+        assert_eq!(current(&ring, late.plus(PUBLICATION_LEAD - 1)), first);
+        assert_ne!(current(&ring, late.plus(PUBLICATION_LEAD)), first);
+    }
+
+    #[test]
+    fn the_last_token_of_a_key_outlives_no_key() {
+        const { assert!(RETENTION >= 86_400 + LEEWAY_SECONDS) };
+        const { assert!(PUBLICATION_LEAD >= 2 * 3600, "the JWKS is cached for an hour") };
+        const { assert!(ROTATION_PERIOD > PUBLICATION_LEAD + RETENTION) };
+    }
+
+    #[test]
+    fn forced_rotation() {
+        let mut ring = ring();
+        let first = current(&ring, START);
+        ring.rotate(START, 10).unwrap();
+        assert_eq!((current(&ring, START.plus(9)), ids(&ring).len()), (first.clone(), 2));
+        assert_ne!(current(&ring, START.plus(10)), first);
+        assert!(!ring.advance(START.plus(10)).unwrap());
+    }
+
+    #[test]
+    fn forced_rotation_brings_a_waiting_key_forward_but_never_back() {
+        let mut ring = ring();
+        ring.rotate(START, 1000).unwrap();
+        let before = ids(&ring);
+        ring.rotate(START, 2000).unwrap();
+        assert_eq!(ring.newest.active_from, START.plus(1000));
+        ring.rotate(START, 10).unwrap();
+        assert_eq!(ring.newest.active_from, START.plus(10));
+        assert_eq!(ids(&ring), before);
+    }
+
+    #[test]
+    fn a_clock_before_every_key_uses_the_first() {
+        let mut ring = ring();
+        ring.rotate(START, 10).unwrap();
+        assert_eq!(current(&ring, UnixTime(0)), ids(&ring)[0]);
+        assert!(!ring.advance(UnixTime(0)).unwrap());
+    }
+
+    #[test]
+    fn rfc7517_public_keys_only() {
+        let ring = ring();
+        let key = &ring.jwks().keys[0];
+        let members: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+        assert_eq!(
+            (&key["alg"], &key["crv"], &key["kty"], &key["use"]),
+            (&json!("ES256"), &json!("P-256"), &json!("EC"), &json!("sig"))
+        );
+        let (x, y) = (key["x"].as_str().unwrap(), key["y"].as_str().unwrap());
+        let thumbprint =
+            lumoauth_core::digest::sha256(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
+        assert_eq!(key["kid"], json!(URL_SAFE_NO_PAD.encode(thumbprint)), "RFC 7638 §3");
+    }
+
+    #[test]
+    fn rfc9068_2_1_header_and_a_signature_the_jwk_verifies() {
+        let ring = ring();
+        let key = ring.current(START);
+        let token = key.sign(&json!({"iss": "i", "exp": START.0})).unwrap();
+        let header: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+        assert_eq!(header, json!({"typ": "at+jwt", "alg": "ES256", "kid": key.id()}));
+        let jwk: Jwk = serde_json::from_value(key.public().clone()).unwrap();
+        let verifier = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let verify = |message: &str| {
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &verifier, Algorithm::ES256).unwrap()
+        };
+        assert!(verify(message));
+        assert!(!verify(&format!("{message}x")));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let ring = ring();
+        let shown = format!("{ring:?}");
+        let secret = STANDARD.encode(&*ring.newest.pkcs8);
+        assert!(shown.contains(ring.newest.id()) && !shown.contains(&secret[..20]) && shown.len() < 200, "{shown}");
+    }
+
+    fn stored() -> Value {
+        let mut ring = ring();
+        ring.rotate(START, 60).unwrap();
+        serde_json::from_str(&ring.to_json().unwrap()).unwrap()
+    }
+
+    #[rstest]
+    #[case::not_json("/version", Value::Null, "cannot be read")]
+    #[case::other_version("/version", json!(2), "version 2")]
+    #[case::no_keys("/keys", json!([]), "holds 0 keys")]
+    #[case::kid_of_another_key("/keys/0/kid", json!("x"), "not the P-256 key")]
+    #[case::not_base64("/keys/0/pkcs8", json!("!"), "not the P-256 key")]
+    #[case::not_a_key("/keys/0/pkcs8", json!("AAAA"), "not the P-256 key")]
+    #[case::out_of_order("/keys/0/activeFrom", json!(u64::MAX), "order")]
+    fn bad_documents_are_refused(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
+        let mut document = stored();
+        let secret = document["keys"][0]["pkcs8"].as_str().unwrap().to_owned();
+        *document.pointer_mut(pointer).unwrap() = value;
+        let error = KeyRing::parse(document.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(message) && !error.contains(&secret), "{error}");
+    }
+
+    #[test]
+    fn too_many_keys_are_refused() {
+        let mut document = stored();
+        let key = document["keys"][0].clone();
+        document["keys"] = Value::Array(vec![key; MAX_KEYS + 1]);
+        let error = KeyRing::parse(document.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(error, SigningError::Count(33)));
+    }
+}
