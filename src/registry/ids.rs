@@ -1,6 +1,6 @@
 //! Names of things: objects, organizations, and the identifiers derived from them.
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use lumoauth_core::{ClientId, ResourceUri, digest};
 
@@ -79,6 +79,13 @@ impl ServerId {
     pub fn number(&self) -> u32 {
         let digits = self.0.get(4..12).unwrap_or_default();
         u32::from_str_radix(digits, 16).unwrap_or_default() >> 1
+    }
+}
+
+/// Compared and hashed like its text, so that maps can be asked with what a request says.
+impl Borrow<str> for ServerId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -104,6 +104,7 @@ pub struct Snapshot {
     /// Every McpClient.
     pub clients: BTreeMap<ObjectKey, Arc<ClientEntry>>,
     client_ids: HashMap<ClientId, ObjectKey>,
+    server_ids: HashMap<ServerId, ObjectKey>,
     orgs: BTreeSet<OrgId>,
 }
 
@@ -114,14 +115,22 @@ impl Snapshot {
         clients: BTreeMap<ObjectKey, Arc<ClientEntry>>,
     ) -> Self {
         let client_ids = clients.values().filter_map(|entry| Some((entry.id.clone()?, entry.key.clone()))).collect();
+        let enforced = servers.values().filter(|entry| entry.server().is_some());
+        let server_ids = enforced.filter_map(|entry| Some((entry.id.clone()?, entry.key.clone()))).collect();
         let of_servers = servers.values().filter_map(|entry| entry.org.clone());
         let orgs = of_servers.chain(clients.values().filter_map(|entry| entry.org.clone())).collect();
-        Self { generation, servers, clients, client_ids, orgs }
+        Self { generation, servers, clients, client_ids, server_ids, orgs }
     }
 
     /// The organization `name`, when an object belongs to it.
     pub fn org(&self, name: &str) -> Option<&OrgId> {
-        self.orgs.iter().find(|org| org.as_str() == name)
+        self.orgs.get(&OrgId::parse(name)?)
+    }
+
+    /// The enforced server with this identifier in `org`, with its entry.
+    pub fn server(&self, org: &OrgId, id: &str) -> Option<(&Arc<ServerEntry>, &Arc<Server>)> {
+        let entry = self.servers.get(self.server_ids.get(id)?)?;
+        (entry.org.as_ref() == Some(org)).then_some((entry, entry.server()?))
     }
 
     /// The enforced servers of an organization, with their entries.

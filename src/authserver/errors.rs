@@ -1,0 +1,197 @@
+//! The one place where a refusal becomes an HTTP response.
+//!
+//! Every body is `{"error", "error_description"}` (RFC 6749 §5.2, RFC 6750 §3.1). Descriptions come from closed lists:
+//! nothing a caller sent, and nothing internal, is ever repeated.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use lumoauth_core::{ScopeSet, challenge::Challenge, token::TokenError};
+use serde::Serialize;
+
+use super::{
+    REGISTRY_SCOPE,
+    org::OrgError,
+    token::{Error as OAuthError, Refused},
+};
+
+/// A refusal, ready to be sent.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    error: &'static str,
+    description: &'static str,
+    scope: Option<String>,
+    challenge: Option<HeaderValue>,
+}
+
+/// `error` of a refusal, for the metric: left on the response for the layer that counts.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome(pub(super) &'static str);
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'static str,
+    error_description: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, error: &'static str, description: &'static str) -> Self {
+        Self { status, error, description, scope: None, challenge: None }
+    }
+
+    pub(super) fn unknown_server() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such MCP server")
+    }
+
+    pub(super) fn unknown_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not answer this method")
+    }
+
+    /// LumoAuth's word for an unknown organization at the discovery and OAuth endpoints.
+    pub(super) fn unknown_tenant(error: OrgError) -> Self {
+        match error {
+            OrgError::Unknown => Self { error: "invalid_tenant", ..Self::from(error) },
+            OrgError::NotReady => error.into(),
+        }
+    }
+
+    pub(super) fn no_protected_server() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "no MCP server of this organization is protected")
+    }
+
+    pub(super) fn not_applicable() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "not_applicable", "the MCP server does not require authorization")
+    }
+
+    pub(super) fn client_not_allowed() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "access_denied", "this client may not use this MCP server")
+    }
+
+    pub(super) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the request did not arrive in time")
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "the server failed: try again")
+    }
+
+    /// The registry API: no token (RFC 6750 §3.1: no `error` in the challenge).
+    pub(super) fn registry_unauthorized() -> Self {
+        let error = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "an access token is required");
+        error.with_challenge(&format!("Bearer scope=\"{}\"", *REGISTRY_SCOPE))
+    }
+
+    /// The registry API: a token that cannot be used.
+    pub(super) fn registry_invalid_token(reason: TokenError) -> Self {
+        let description = reason.description();
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", description).with_challenge(&format!(
+            "Bearer error=\"invalid_token\", scope=\"{}\", error_description=\"{description}\"",
+            *REGISTRY_SCOPE
+        ))
+    }
+
+    /// The registry API: a token presented twice, or in two places.
+    pub(super) fn registry_invalid_request() -> Self {
+        let description = "send exactly one access token, in one Authorization header";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+            .with_challenge("Bearer error=\"invalid_request\"")
+    }
+
+    /// The registry API: the client does not hold `settings.manage`.
+    pub(super) fn registry_forbidden() -> Self {
+        let description = "reading the registry needs the scope settings.manage";
+        Self {
+            scope: Some(REGISTRY_SCOPE.to_string()),
+            ..Self::new(StatusCode::FORBIDDEN, "insufficient_scope", description)
+        }
+        .with_challenge(&format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", *REGISTRY_SCOPE))
+    }
+
+    /// The `error` member: a word from a closed list.
+    pub(super) fn error(&self) -> &'static str {
+        self.error
+    }
+
+    fn with_challenge(mut self, text: &str) -> Self {
+        self.challenge = HeaderValue::from_str(text).ok();
+        self
+    }
+}
+
+impl From<OrgError> for ApiError {
+    fn from(error: OrgError) -> Self {
+        match error {
+            OrgError::Unknown => Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such organization"),
+            OrgError::NotReady => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "the authorization server is starting: try again",
+            ),
+        }
+    }
+}
+
+impl From<&Challenge<'_>> for ApiError {
+    fn from(challenge: &Challenge<'_>) -> Self {
+        let status = StatusCode::from_u16(challenge.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let scope: Option<&ScopeSet> = match challenge {
+            Challenge::InsufficientScope { scope, .. } => Some(scope),
+            _ => None,
+        };
+        Self { scope: scope.map(ToString::to_string), ..Self::new(status, challenge.error(), challenge.description()) }
+            .with_challenge(&challenge.to_string())
+    }
+}
+
+/// RFC 6749 §5.2.
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let status = match refused.error() {
+            OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
+            OAuthError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ if refused == Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let error = Self::new(status, refused.error().as_str(), refused.description());
+        match refused.error() {
+            OAuthError::InvalidClient => error.with_challenge("Basic realm=\"lumoauth\", charset=\"UTF-8\""),
+            _ => error,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = Body { error: self.error, error_description: self.description, scope: self.scope.as_deref() };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response.extensions_mut().insert(Outcome(self.error));
+        response
+    }
+}
+
+impl IntoResponse for OrgError {
+    fn into_response(self) -> Response {
+        ApiError::from(self).into_response()
+    }
+}

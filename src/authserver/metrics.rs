@@ -1,0 +1,57 @@
+//! What is counted. Labels come from closed lists.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// The counters of the authorization server.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    issued: Counter,
+    refused: Family<ReasonLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    endpoint: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// Makes the counters part of `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("lumoauth_as_requests", "Requests, by endpoint and outcome", metrics.requests.clone());
+        registry.register("lumoauth_as_tokens_issued", "Access tokens issued", metrics.issued.clone());
+        registry.register("lumoauth_as_tokens_refused", "Token requests refused, by reason", metrics.refused.clone());
+        metrics
+    }
+
+    pub(super) fn request(&self, endpoint: &'static str, outcome: &'static str) {
+        self.requests.get_or_create(&RequestLabels { endpoint, outcome }).inc();
+    }
+
+    pub(super) fn issued(&self) {
+        self.issued.inc();
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,247 @@
+//! A world to test against: two organizations built from objects as the API server has them, and a clock that is told
+//! the time.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{Router, body::Body};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, Request, StatusCode, header};
+use lumoauth_core::{IssuerUrl, UnixTime, digest};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::{Authority, Clock, Metrics, State, router};
+use crate::{
+    pki::signing::KeyRing,
+    registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
+};
+
+pub(super) const BASE: &str = "https://auth.example";
+pub(super) const ISSUER: &str = "https://auth.example/orgs/acme/api/v1";
+pub(super) const NOW: u64 = 1_800_000_000;
+pub(super) const INVOICES: &str = "https://invoices.acme.example/mcp";
+pub(super) const REPORTS: &str = "https://reports.acme.example/mcp";
+
+/// The secret of every client, with characters that form-encoding changes.
+pub(super) const SECRET: &str = "s3cret+/ %=";
+
+struct FakeClock(AtomicU64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> UnixTime {
+        UnixTime(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub(super) struct World {
+    pub(super) router: Router,
+    pub(super) index: Index,
+    pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(super) authority: watch::Sender<Option<Arc<Authority>>>,
+    pub(super) registry: prometheus_client::registry::Registry,
+    clock: Arc<FakeClock>,
+}
+
+/// An answer, its body read.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.bytes.clone()).unwrap()
+    }
+
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and `error`.
+    pub(super) fn outcome(&self) -> (u16, String) {
+        (self.status.as_u16(), self.json()["error"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Whether the body is an error envelope with these members and no others.
+    pub(super) fn assert_error(&self, status: u16, error: &str) {
+        let body = self.json();
+        assert_eq!(self.outcome(), (status, error.to_owned()), "{body}");
+        let known = ["error", "error_description", "scope"];
+        assert!(body.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{body}");
+        assert!(!body["error_description"].as_str().unwrap().is_empty());
+        assert_eq!(self.header(header::CONTENT_TYPE), "application/json");
+        assert_eq!(self.header(header::CACHE_CONTROL), "no-store");
+    }
+}
+
+pub(super) fn server(namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpServer",
+        "metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-02T03:04:05Z"},
+        "spec": spec,
+    })
+}
+
+pub(super) fn client(namespace: &str, name: &str, method: &str, scopes: &[&str], more: &Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "grantTypes": ["ClientCredentials"], "authentication": {"method": method},
+            "credentialsSecretName": name, "scopes": scopes,
+        },
+        "status": {"secrets": [{"sha256": digest::sha256_hex(SECRET.as_bytes())}]},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    object
+}
+
+pub(super) fn invoices() -> Value {
+    json!({
+        "displayName": "Invoices", "description": "Invoice search", "resourceUri": INVOICES, "port": 8000,
+        "scopes": [
+            {"name": "mcp:read"}, {"name": "mcp:write", "implies": ["mcp:read"]},
+            {"name": "mcp:admin", "implies": ["mcp:write"]},
+        ],
+        "requiredScopes": ["mcp:read"], "tokenLifetimeSeconds": 600,
+        "metadata": {"resource_documentation": "https://docs.example/"},
+    })
+}
+
+impl World {
+    /// Organization `acme` (namespaces acme and tools) and organization `other`.
+    pub(super) fn new() -> Self {
+        let mut world = Self::empty();
+        let scopes = json!([{"name": "report:read"}]);
+        let reports = json!({
+            "resourceUri": REPORTS, "port": 8000, "scopes": scopes, "requiredScopes": ["report:read"],
+            "allowedClients": ["writer", "acme/single"], "requireResourceParam": false,
+        });
+        let public = json!({"resourceUri": "https://public.acme.example/mcp", "port": 8000, "authMode": "None"});
+        let broken = json!({"resourceUri": "https://broken.acme.example/mcp", "port": 8000, "requiredScopes": ["x"]});
+        let shell = json!({"resourceUri": "https://shell.acme.example/", "port": 8000, "transport": "Stdio"});
+        for (namespace, name, spec) in [
+            ("acme", "invoices", invoices()),
+            ("tools", "reports", reports),
+            ("acme", "public", public),
+            ("acme", "broken", broken),
+            ("acme", "shell", shell),
+            ("other", "invoices", invoices()),
+        ] {
+            world.put_server(server(namespace, name, &spec));
+        }
+        let basic = "ClientSecretBasic";
+        for object in [
+            client("acme", "reader", basic, &["mcp:read"], &json!({})),
+            client("tools", "writer", "ClientSecretPost", &["mcp:write", "report:read"], &json!({})),
+            client("acme", "single", basic, &["report:read", "mcp:read"], &json!({"servers": ["tools/reports"]})),
+            client("acme", "admin", basic, &["settings.manage", "mcp:read"], &json!({})),
+            client("acme", "person", basic, &[], &json!({"grantTypes": ["AuthorizationCode"]})),
+            client("other", "reader", basic, &["mcp:read", "settings.manage"], &json!({})),
+        ] {
+            world.put_client(object);
+        }
+        world.publish();
+        world
+    }
+
+    /// The same organizations without servers and clients.
+    pub(super) fn empty() -> Self {
+        let mut index = Index::default();
+        for (namespace, org) in [("acme", "acme"), ("tools", "acme"), ("other", "other")] {
+            index.apply_namespace(namespace.to_owned(), NamespaceMeta { org_label: Some(org.to_owned()) });
+        }
+        let ring = KeyRing::new(UnixTime(NOW)).unwrap();
+        let authority = Authority::new(IssuerUrl::parse(BASE).unwrap(), ring);
+        let (authority, authorities) = watch::channel(Some(Arc::new(authority)));
+        let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let clock = Arc::new(FakeClock(AtomicU64::new(NOW)));
+        let mut registry = prometheus_client::registry::Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let state =
+            State { snapshot: snapshots, authority: authorities, clock: Arc::clone(&clock) as Arc<dyn Clock>, metrics };
+        Self { router: router(state), index, snapshot, authority, registry, clock }
+    }
+
+    pub(super) fn put_server(&mut self, object: Value) {
+        self.index.apply_server(Parsed::Object(Arc::new(serde_json::from_value(object).unwrap())));
+    }
+
+    pub(super) fn put_client(&mut self, object: Value) {
+        self.index.apply_client(Parsed::Object(Arc::new(serde_json::from_value(object).unwrap())));
+    }
+
+    pub(super) fn publish(&self) {
+        self.snapshot.send_replace(Arc::new(self.index.snapshot()));
+    }
+
+    pub(super) fn set_time(&self, now: u64) {
+        self.clock.0.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec();
+        Reply { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// `GET` with an access token.
+    pub(super) async fn get_with(&self, path: &str, token: &str) -> Reply {
+        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// A form to `acme`'s token endpoint, with HTTP Basic when credentials are given.
+    pub(super) async fn form(&self, basic: Option<(&str, &str)>, parameters: &[(&str, &str)]) -> Reply {
+        self.form_to("/orgs/acme/api/v1/oauth/token", basic, parameters).await
+    }
+
+    pub(super) async fn form_to(&self, path: &str, basic: Option<(&str, &str)>, parameters: &[(&str, &str)]) -> Reply {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some((id, secret)) = basic {
+            let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret)));
+            request = request.header(header::AUTHORIZATION, format!("Basic {pair}"));
+        }
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    /// A token of a client in namespace `acme` that authenticates by HTTP Basic.
+    pub(super) async fn token(&self, client: &str, resource: &str, scope: &str) -> String {
+        let id = id_of("acme", client);
+        let parameters = [("grant_type", "client_credentials"), ("resource", resource), ("scope", scope)];
+        let reply = self.form(Some((&id, SECRET)), &parameters).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The identifier of a client; its organization is `acme` unless its namespace is `other`.
+pub(super) fn id_of(namespace: &str, name: &str) -> String {
+    let org = if namespace == "other" { "other" } else { "acme" };
+    client_id(&OrgId::parse(org).unwrap(), &ObjectKey::new(namespace, name)).to_string()
+}
+
+/// The identifier of the server of `resource` in `acme`.
+pub(super) fn server_id(resource: &str) -> String {
+    let resource = lumoauth_core::ResourceUri::parse(resource).unwrap();
+    crate::registry::ServerId::of(&OrgId::parse("acme").unwrap(), &resource).to_string()
+}
