@@ -10,6 +10,7 @@ pub mod authserver;
 pub mod cli;
 pub mod controller;
 pub mod crds;
+pub mod demo;
 pub mod inject;
 pub mod local;
 pub mod pki;
