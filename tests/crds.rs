@@ -67,7 +67,8 @@ fn every_field_is_documented_and_in_camel_case() {
     }
 }
 
-async fn install(client: &kube::Client) {
+/// Installs both CRDs.
+pub(crate) async fn install(client: &kube::Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in [McpServer::crd(), McpClient::crd()] {
         let name = crd.metadata.name.clone().unwrap();

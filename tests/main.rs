@@ -9,6 +9,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+mod client_cluster;
 mod crds;
 mod generated;
 mod installed;
