@@ -12,4 +12,5 @@ mod support;
 mod client_cluster;
 mod crds;
 mod generated;
+mod inject_cluster;
 mod installed;

@@ -7,6 +7,7 @@ pub mod events;
 pub mod leader;
 pub mod mcp_client;
 pub mod metrics;
+pub mod system;
 pub mod work;
 
 use std::sync::Arc;

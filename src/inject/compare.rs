@@ -36,7 +36,7 @@ pub fn compare(pod: &Value, plan: &Plan) -> Comparison {
     }
     let tampered = |field: String| Comparison::Tampered { field };
     if let Some(conflict) = conflict::find(pod) {
-        return tampered(conflict.to_string());
+        return tampered(conflict.field);
     }
     for planned in &plan.volumes {
         let name = pod::name(planned);

@@ -23,8 +23,8 @@ pub struct Injection {
 }
 
 pub(super) fn injection(pod: &Value, plan: &Plan) -> Result<Injection, Refusal> {
-    if let Some(refusal) = conflict::find(pod) {
-        return Err(refusal);
+    if let Some(conflict) = conflict::find(pod) {
+        return Err(conflict.refusal);
     }
     let mut operations = Vec::new();
     let mut warnings = Vec::new();
