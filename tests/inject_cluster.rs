@@ -105,16 +105,22 @@ impl Fixture {
         let settings = watch::channel(Arc::clone(&self.settings)).1;
         let (published, publishing) = system::publish(&self.client, &self.place, settings.clone(), shutdown.clone());
         tokio::spawn(publishing);
+        let (leader, leads) = watch::channel(true);
         let context = Context {
             client: self.client.clone(),
             snapshot: snapshot.clone(),
             settings: settings.clone(),
             issuing: published.issuing,
-            leader: watch::channel(true).1,
+            leader: leads,
             events: Events::new(self.client.clone(), "test".to_owned()),
             metrics: Metrics::register(&mut Registry::default()),
         };
-        tokio::spawn(system::run(context, self.place.clone(), wall_clock, shutdown.clone()));
+        let authority = published.authority.clone();
+        let running = system::run(context, self.place.clone(), authority, wall_clock, shutdown.clone());
+        tokio::spawn(async move {
+            running.await;
+            drop(leader);
+        });
         let metrics = webhook::Metrics::register(&mut Registry::default());
         let certificates = Certificates::new(&["127.0.0.1"]);
         let keep = Arc::clone(&certificates).keep(published.authority, wall_clock, metrics.clone(), shutdown.clone());

@@ -14,7 +14,7 @@ mod apply;
 mod desired;
 mod publish;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
@@ -24,7 +24,10 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use lumoauth_core::UnixTime;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use publish::{Published, publish};
@@ -32,7 +35,7 @@ pub use publish::{Published, publish};
 use super::{Context, WriteError};
 use crate::{
     api::names,
-    pki::{CaState, Observed, PkiError, signing},
+    pki::{Authority, CaState, Observed, PkiError, signing},
 };
 
 /// How often the wall clock is looked at. Not how long is slept until something is due: a machine may be suspended.
@@ -87,17 +90,24 @@ impl From<kube::Error> for SystemError {
     }
 }
 
-/// Makes, distributes and rotates, whenever this replica leads, until `shutdown`. `clock` is the wall clock.
-pub async fn run(context: Context, place: Place, clock: impl Fn() -> UnixTime, shutdown: CancellationToken) {
+/// Makes, distributes and rotates, whenever this replica leads, until `shutdown`. `authority` is the published one: it
+/// tells that the Secret changed. `clock` is the wall clock.
+pub async fn run(
+    context: Context,
+    place: Place,
+    mut authority: watch::Receiver<Option<Arc<Authority>>>,
+    clock: impl Fn() -> UnixTime,
+    shutdown: CancellationToken,
+) {
     let mut leader = context.leader.clone();
-    let mut issuing = context.issuing.clone();
     let mut webhook = std::pin::pin!(watched_webhook(&context, &place));
     let mut changes_end = false;
     loop {
         let pause = if *leader.borrow_and_update() {
+            // Boxed: a round holds whole objects, and lives in every future that waits for this one.
             let (ca, keys) = tokio::join!(
-                bounded(certificates(&context, &place, clock())),
-                bounded(signing_keys(&context, &place, clock()))
+                bounded(Box::pin(certificates(&context, &place, clock()))),
+                bounded(Box::pin(signing_keys(&context, &place, clock())))
             );
             let keys = settle(&context, "SigningKeys", keys.map(|()| LOOK));
             settle(&context, "Certificates", ca).min(keys)
@@ -107,7 +117,7 @@ pub async fn run(context: Context, place: Place, clock: impl Fn() -> UnixTime, s
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = leader.changed() => if changed.is_err() { return },
-            changed = issuing.changed(), if !changes_end => changes_end = changed.is_err(),
+            changed = authority.changed(), if !changes_end => changes_end = changed.is_err(),
             _ = webhook.next() => {}
             () = sleep(pause) => {}
         }
