@@ -1,5 +1,7 @@
 //! The decision. Everything that may be forwarded passes through [`decide`] or [`decide_open`].
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::model::{DefaultRule, Effect, Policy, Rule, Selector};
@@ -21,10 +23,10 @@ pub struct Identity {
     pub issuer: IssuerUrl,
 }
 
-/// A caller whose token was verified for this server.
+/// A caller whose token was verified for this server. Cheap to clone: it is, for every call of a cached token.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    identity: Identity,
+    identity: Arc<Identity>,
     expires_at: UnixTime,
 }
 
@@ -32,12 +34,12 @@ impl Principal {
     /// The only way to a principal is through a verified token.
     pub fn new(token: &Verified<AccessToken>) -> Self {
         Self {
-            identity: Identity {
+            identity: Arc::new(Identity {
                 subject: token.subject.clone(),
                 client: token.client.clone(),
                 scopes: token.scopes.clone(),
                 issuer: token.issuer.clone(),
-            },
+            }),
             expires_at: token.expires_at,
         }
     }
@@ -80,6 +82,12 @@ impl Permit {
     /// Who is calling; `None` for a server that asks for no token.
     pub fn identity(&self) -> Option<&Identity> {
         self.principal.as_ref().map(Principal::identity)
+    }
+
+    /// Whether the same call would be permitted under `policy` too: asked of open streams when the rules change.
+    pub fn holds_under(&self, policy: &Policy, operation: Operation<'_>) -> bool {
+        let decide = |principal| matches!(decide(policy, principal, operation), Decision::Permit(_));
+        self.principal.as_ref().is_some_and(decide)
     }
 
     /// When the permission ends; streams opened under it end then.
