@@ -17,5 +17,5 @@ pub use ids::{ObjectKey, OrgId, ServerId, client_id};
 pub use index::{Index, NamespaceMeta, Parsed};
 pub use problem::{Problem, Reason};
 pub use server::{AllowedClient, Server, SidecarSettings};
-pub use sidecar_config::{Issuing, deleted, metadata, sidecar_config};
+pub use sidecar_config::{Issuing, deleted, denied, metadata, sidecar_config};
 pub use snapshot::{ClientEntry, ClientState, ServerEntry, ServerState, Snapshot};

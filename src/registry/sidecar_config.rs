@@ -7,7 +7,7 @@ use lumoauth_core::{
     token::{Algorithm, JsonWebKeySet, TokenType},
 };
 
-use super::{OrgId, Server, ServerEntry, ServerState};
+use super::{OrgId, Reason, Server, ServerEntry, ServerState};
 use crate::api::{names, v1alpha1::AuthMode};
 
 /// What the built-in authorization server is, as seen from a registry entry.
@@ -29,8 +29,13 @@ impl Issuing {
         under(&self.public_url, org)
     }
 
+    /// The same under the address that is reached inside the cluster.
+    pub fn internal_issuer(&self, org: &OrgId) -> Option<IssuerUrl> {
+        Some(under(self.internal_url.as_ref()?, org))
+    }
+
     fn jwks_uri(&self, org: &OrgId) -> Option<ResourceUri> {
-        let base = under(self.internal_url.as_ref()?, org);
+        let base = self.internal_issuer(org)?;
         ResourceUri::parse(&format!("{base}/.well-known/jwks.json")).ok()
     }
 }
@@ -53,20 +58,29 @@ pub fn metadata(server: &Server, org: &OrgId, issuing: &Issuing) -> ProtectedRes
 
 /// What the sidecars of an entry run.
 pub fn sidecar_config(entry: &ServerEntry, issuing: &Issuing) -> SidecarConfig {
-    let server_ref = ServerRef {
-        org: entry.org.as_ref().map(ToString::to_string).unwrap_or_default(),
-        namespace: entry.key.namespace.clone(),
-        name: entry.key.name.clone(),
-        server_id: entry.id.as_ref().map(ToString::to_string).unwrap_or_default(),
-    };
     let enforcement = match (&entry.state, &entry.org) {
         (ServerState::Enforced(server), Some(org)) => {
             Enforcement::Enforce(Box::new(enforce(entry, server, org, issuing)))
         }
-        (ServerState::DenyAll(problem), _) => Enforcement::DenyAll { reason: problem.reason.as_str().to_owned() },
+        (ServerState::DenyAll(problem), _) => return denied(entry, problem.reason),
         (ServerState::Enforced(_), None) => Enforcement::DenyAll { reason: "NoOrganization".to_owned() },
     };
-    SidecarConfig { version: VERSION, server: server_ref, enforcement }
+    SidecarConfig { version: VERSION, server: server_ref(entry), enforcement }
+}
+
+/// The configuration of an entry that is not valid. It needs nothing from the authorization server.
+pub fn denied(entry: &ServerEntry, reason: Reason) -> SidecarConfig {
+    let enforcement = Enforcement::DenyAll { reason: reason.as_str().to_owned() };
+    SidecarConfig { version: VERSION, server: server_ref(entry), enforcement }
+}
+
+fn server_ref(entry: &ServerEntry) -> ServerRef {
+    ServerRef {
+        org: entry.org.as_ref().map(ToString::to_string).unwrap_or_default(),
+        namespace: entry.key.namespace.clone(),
+        name: entry.key.name.clone(),
+        server_id: entry.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 /// The configuration of a server that is gone.
