@@ -6,6 +6,7 @@ mod compare;
 pub mod events;
 pub mod leader;
 pub mod mcp_client;
+pub mod mcp_server;
 pub mod metrics;
 pub mod system;
 pub mod work;

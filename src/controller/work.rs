@@ -53,6 +53,11 @@ impl Queue {
         keys.into_iter().for_each(|key| self.add(key));
     }
 
+    /// Something happened that is one of several changes: reconcile this object after `pause`, for all of them.
+    pub fn add_after(&self, key: ObjectKey, pause: Duration) {
+        self.at(key, Instant::now() + pause);
+    }
+
     fn at(&self, key: ObjectKey, time: Instant) {
         let mut due = self.lock();
         let slot = due.entry(key).or_insert(time);

@@ -1,0 +1,174 @@
+//! What is found out about an McpServer, condition by condition. Pure. Every reason is in [`reason`], and every message
+//! of a condition that is not True says what to do.
+
+mod pods;
+pub(super) mod reason;
+
+use std::fmt::Write as _;
+
+pub(super) use self::pods::counts;
+use self::pods::{enforcement_verified, injected, programmed};
+use super::{
+    apply::Applied,
+    dereference::PodsRead,
+    published::Published,
+    validate::{Role, Validated},
+};
+use crate::{
+    api::{
+        names,
+        v1alpha1::{
+            McpServerStatus,
+            condition::{Finding, Status, Type},
+        },
+    },
+    prober::Findings,
+};
+
+/// Names shown in a message; the rest is counted.
+const MAX_NAMED: usize = 5;
+
+/// All that conditions follow from.
+pub(super) struct Observed<'a> {
+    /// What should be.
+    pub(super) server: &'a Validated,
+    /// What was written; `None` when pods have nothing to do with it.
+    pub(super) applied: Option<&'a Applied>,
+    /// Its pods.
+    pub(super) pods: &'a PodsRead,
+    /// What the authorization server publishes.
+    pub(super) published: &'a Published,
+    /// What the pods answered, if this replica has asked yet.
+    pub(super) findings: Option<&'a Findings>,
+    /// The status as it is.
+    pub(super) old: &'a McpServerStatus,
+}
+
+/// The findings, in the order they are written.
+pub(super) fn conditions(observed: &Observed<'_>) -> Vec<Finding> {
+    let accepted = accepted(observed);
+    let published = metadata_published(observed);
+    let mut findings = vec![accepted, published];
+    match observed.server.role {
+        Role::RegistryOnly => findings.extend(not_applicable("transport is Stdio: there are no pods to guard")),
+        Role::Open => {
+            findings.extend(not_applicable("authMode is None: calls are forwarded without a token"));
+        }
+        Role::Protected | Role::Denied(_) => findings.extend([
+            injected(observed),
+            programmed(observed),
+            bypass_protected(observed),
+            enforcement_verified(observed),
+        ]),
+    }
+    findings.push(ready(&findings));
+    findings
+}
+
+fn not_applicable(message: &str) -> [Finding; 4] {
+    [Type::Injected, Type::Programmed, Type::BypassProtected, Type::EnforcementVerified]
+        .map(|kind| Finding::yes(kind, reason::NOT_APPLICABLE, message))
+}
+
+fn accepted(observed: &Observed<'_>) -> Finding {
+    let kind = Type::Accepted;
+    match &observed.server.role {
+        Role::Denied(problem) => Finding::no(kind, problem.reason.as_str(), problem.message.clone()),
+        _ if observed.server.entry.unresolved.is_empty() => Finding::yes(kind, reason::ACCEPTED, "the spec is valid"),
+        _ => Finding::yes(
+            kind,
+            reason::ACCEPTED,
+            format!(
+                "the spec is valid, but these allowedClients are no McpClients of the organization and admit nobody: {}: create or remove them",
+                listed(observed.server.entry.unresolved.iter())
+            ),
+        ),
+    }
+}
+
+fn metadata_published(observed: &Observed<'_>) -> Finding {
+    let kind = Type::MetadataPublished;
+    let url = observed.server.urls.as_ref().map(|urls| urls.resource_metadata.as_str()).unwrap_or_default();
+    match (&observed.server.role, observed.published) {
+        (Role::Denied(_), _) => {
+            Finding::no(kind, reason::DENY_ALL, "a server that is not accepted is not published: see Accepted")
+        }
+        (Role::RegistryOnly, _) => {
+            Finding::yes(kind, reason::NOT_APPLICABLE, "transport is Stdio: there is no metadata to publish")
+        }
+        (Role::Open, _) => {
+            Finding::yes(kind, reason::NOT_APPLICABLE, "authMode is None: there is no metadata to publish")
+        }
+        (Role::Protected, Published::Equal) => {
+            Finding::yes(kind, reason::PUBLISHED, format!("the authorization server publishes {url}"))
+        }
+        (Role::Protected, Published::Different(what)) => Finding::no(
+            kind,
+            reason::DIFFERENT,
+            format!(
+                "the authorization server answered {what} at {url}: it follows within seconds; if not, look at the log of deployment/{} in namespace {}",
+                names::AUTHSERVER,
+                names::SYSTEM_NAMESPACE
+            ),
+        ),
+        (Role::Protected, Published::Unreachable(why)) => Finding::unknown(
+            kind,
+            reason::UNREACHABLE,
+            format!(
+                "the authorization server cannot be asked ({why}): see that deployment/{name} in namespace {namespace} is available and that the operator may reach Service {name}",
+                name = names::AUTHSERVER,
+                namespace = names::SYSTEM_NAMESPACE
+            ),
+        ),
+        (Role::Protected, Published::Nothing) => {
+            Finding::unknown(kind, reason::PENDING, "the authorization server has not been asked yet: wait a moment")
+        }
+    }
+}
+
+fn bypass_protected(observed: &Observed<'_>) -> Finding {
+    let port = observed.server.object.spec.port;
+    Finding::unknown(
+        Type::BypassProtected,
+        reason::NOT_CHECKED,
+        format!(
+            "this version does not check whether port {port} can be reached around the sidecar: let the server listen on 127.0.0.1, or admit only port {} by a NetworkPolicy",
+            names::SIDECAR_PORT
+        ),
+    )
+}
+
+/// Ready is what its parts are: the first that is False, else the first that is Unknown. No pods comes before what only
+/// pods can change.
+fn ready(findings: &[Finding]) -> Finding {
+    let parts = [Type::Accepted, Type::MetadataPublished, Type::Injected, Type::Programmed, Type::EnforcementVerified];
+    let part = |kind: Type| findings.iter().find(|finding| finding.kind == kind);
+    let because = |finding: &Finding| Finding {
+        kind: Type::Ready,
+        message: format!("{}: {}", finding.kind.as_str(), finding.message),
+        ..finding.clone()
+    };
+    let is = |status: Status| move |finding: &&Finding| finding.status == status;
+    let no_pods = part(Type::Injected).filter(|finding| finding.reason == reason::NO_PODS);
+    let taken = part(Type::Programmed).filter(|finding| finding.reason == reason::NAME_TAKEN);
+    let first = part(Type::Accepted)
+        .filter(is(Status::False))
+        .or(taken)
+        .or(no_pods)
+        .or_else(|| parts.into_iter().filter_map(part).find(is(Status::False)))
+        .or_else(|| parts.into_iter().filter_map(part).find(is(Status::Unknown)));
+    first.map_or_else(
+        || Finding::yes(Type::Ready, reason::READY, "every call is checked, and the checks were verified"),
+        because,
+    )
+}
+
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let more = names.len().saturating_sub(MAX_NAMED);
+    let mut text = names.take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
