@@ -14,3 +14,4 @@ mod crds;
 mod generated;
 mod inject_cluster;
 mod installed;
+mod server_cluster;
