@@ -14,6 +14,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     issued: Counter,
     refused: Family<ReasonLabel, Counter>,
+    rejected_files: Family<FileLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,6 +28,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabel {
+    file: &'static str,
+}
+
 impl Metrics {
     /// Makes the counters part of `registry`.
     pub fn register(registry: &mut Registry) -> Self {
@@ -34,6 +40,11 @@ impl Metrics {
         registry.register("lumoauth_as_requests", "Requests, by endpoint and outcome", metrics.requests.clone());
         registry.register("lumoauth_as_tokens_issued", "Access tokens issued", metrics.issued.clone());
         registry.register("lumoauth_as_tokens_refused", "Token requests refused, by reason", metrics.refused.clone());
+        registry.register(
+            "lumoauth_as_files_rejected",
+            "Mounted files that changed to something unusable (the last good one stays), by file",
+            metrics.rejected_files.clone(),
+        );
         metrics
     }
 
@@ -47,6 +58,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn rejected_file(&self, file: &'static str) {
+        self.rejected_files.get_or_create(&FileLabel { file }).inc();
     }
 }
 

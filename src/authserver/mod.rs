@@ -1,8 +1,8 @@
 //! The OAuth 2.1 authorization server and the registry API.
 //!
 //! [`router`] answers every endpoint from a [`State`]: what the custom resources mean, who issues, and the time. It
-//! does no I/O and writes nothing, so any number of replicas may run. [`serve`] puts it on a port: with TLS on a
-//! cluster, without on the loopback of `lumoauth local`.
+//! does no I/O and writes nothing, so any number of replicas may run. [`run`] is the process on a cluster; `lumoauth
+//! local` puts the same router on a loopback port with [`serve`].
 
 mod authority;
 mod authorize;
@@ -11,12 +11,14 @@ mod challenge;
 mod clock;
 mod documents;
 mod errors;
+mod files;
 mod metadata;
 mod metrics;
 mod org;
 mod prm;
 mod registry_api;
 mod routes;
+mod run;
 mod serve;
 #[cfg(test)]
 mod testing;
@@ -29,4 +31,5 @@ pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use org::State;
 pub use routes::router;
+pub use run::{Options, run};
 pub use serve::serve;

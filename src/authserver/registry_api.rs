@@ -119,7 +119,7 @@ pub(super) async fn details(
     let details = Details {
         item: item(&target),
         require_dpop: false,
-        updated_at: target.entry.object.as_deref().and_then(updated_at).map(rfc3339),
+        updated_at: target.entry.updated_at().map(rfc3339),
         discovery: Discovery {
             authorization_server_metadata: format!("{}{AUTHORIZATION_SERVER_PATH}", org.issuer),
             protected_resource_metadata: metadata.as_str().to_owned(),
@@ -172,16 +172,6 @@ fn item(target: &Target) -> Item<'_> {
 
 fn created_at(object: &McpServer) -> Option<Timestamp> {
     object.metadata.creation_timestamp.as_ref().map(|time| time.0)
-}
-
-/// When someone last wrote the spec: the newest time of those managed fields that own a part of it.
-fn updated_at(object: &McpServer) -> Option<Timestamp> {
-    let entries = object.metadata.managed_fields.iter().flatten();
-    let of_spec = entries.filter(|entry| {
-        let owned = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:spec"));
-        owned.is_some() && entry.subresource.as_deref().unwrap_or_default().is_empty()
-    });
-    of_spec.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max().or_else(|| created_at(object))
 }
 
 /// With a numeric offset, as LumoAuth's clients read it.

@@ -1,5 +1,7 @@
 //! Step 4: for what (RFC 8707 §2). A token has one audience.
 
+use std::borrow::Cow;
+
 use lumoauth_core::{IssuerUrl, ResourceUri, ScopeSet, scope::Hierarchy};
 
 use super::{Refused, client::Authenticated, parameters::Parameters, scopes::Offer};
@@ -40,19 +42,23 @@ impl Audience {
     }
 
     /// The scopes it knows.
-    pub(super) fn offer(&self) -> Offer {
+    pub(super) fn offer(&self) -> Offer<'_> {
         match self {
             Self::Server(target) => {
                 let policy = &target.server.policy;
                 Offer {
-                    required: policy.required_scopes().clone(),
+                    required: Cow::Borrowed(policy.required_scopes()),
                     declared: policy.declared_scopes(),
-                    hierarchy: policy.hierarchy().clone(),
+                    hierarchy: Cow::Borrowed(policy.hierarchy()),
                 }
             }
             Self::Registry(_) => {
                 let only = ScopeSet::from_iter([REGISTRY_SCOPE.clone()]);
-                Offer { required: only.clone(), declared: only, hierarchy: Hierarchy::default() }
+                Offer {
+                    required: Cow::Owned(only.clone()),
+                    declared: only,
+                    hierarchy: Cow::Owned(Hierarchy::default()),
+                }
             }
         }
     }

@@ -1,26 +1,28 @@
 //! Step 5: how much (RFC 6749 §3.3).
 
+use std::borrow::Cow;
+
 use lumoauth_core::{ScopeSet, scope::Hierarchy};
 
 use super::Refused;
 
 /// The scopes of a resource.
-pub(super) struct Offer {
+pub(super) struct Offer<'a> {
     /// What a request without `scope` is for.
-    pub(super) required: ScopeSet,
+    pub(super) required: Cow<'a, ScopeSet>,
     /// All there are.
     pub(super) declared: ScopeSet,
     /// Which of them includes which.
-    pub(super) hierarchy: Hierarchy,
+    pub(super) hierarchy: Cow<'a, Hierarchy>,
 }
 
 /// What a client gets that asks for `asked` and may have `limit`: the part of it that the resource knows and the client
 /// may have, itself or within a scope that implies it. Scopes beyond that are left out, and the response says so;
 /// nothing at all is refused.
-pub(super) fn grant(asked: Option<&str>, limit: &ScopeSet, offer: &Offer) -> Result<ScopeSet, Refused> {
+pub(super) fn grant(asked: Option<&str>, limit: &ScopeSet, offer: &Offer<'_>) -> Result<ScopeSet, Refused> {
     let wanted = match asked {
         Some(text) => ScopeSet::parse(text).map_err(|_| Refused::MalformedScope)?,
-        None => offer.required.clone(),
+        None => ScopeSet::clone(&offer.required),
     };
     // Only what the resource declares can be implied: a foreign scope of the same name opens nothing here.
     let allowed = offer.hierarchy.expand(&limit.intersection(&offer.declared));
@@ -39,13 +41,13 @@ mod tests {
     }
 
     /// read < write < admin, and one on its own.
-    fn offer(required: &str) -> Offer {
+    fn offer(required: &str) -> Offer<'static> {
         let declared = [("admin", "write"), ("write", "read"), ("read", ""), ("export", "")]
             .map(|(scope, implies)| (Scope::parse(scope).unwrap(), set(implies)));
         Offer {
-            required: set(required),
+            required: Cow::Owned(set(required)),
             declared: declared.iter().map(|(scope, _)| scope.clone()).collect(),
-            hierarchy: Hierarchy::new(declared.iter().map(|(scope, implies)| (scope, implies))).unwrap(),
+            hierarchy: Cow::Owned(Hierarchy::new(declared.iter().map(|(scope, implies)| (scope, implies))).unwrap()),
         }
     }
 

@@ -1,0 +1,388 @@
+//! The process on a cluster: mounted files and watched objects in, HTTPS out.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
+use prometheus_client::registry::Registry;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::{net::TcpListener, sync::watch, time};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Authority, Metrics, State, SystemClock,
+    files::{Content, Mounted},
+    router, serve,
+};
+use crate::{
+    admin::{self, Admin},
+    pki::signing::{DOCUMENT_KEY, KeyRing},
+    registry::watch::{self as objects, Watched},
+    settings::{self, Settings},
+};
+
+/// How often mounted files are read again.
+const POLL: Duration = Duration::from_secs(2);
+/// How long requests are still accepted after a shutdown began: endpoints take that long to reach every node.
+const LAME_DUCK: Duration = Duration::from_secs(5);
+
+/// Where the process listens, and what is mounted where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// HTTPS.
+    pub listen: SocketAddr,
+    /// /livez, /readyz and /metrics.
+    pub admin: SocketAddr,
+    /// The settings file (`config.yaml`).
+    pub settings: PathBuf,
+    /// Directory with `tls.crt` and `tls.key`.
+    pub tls: PathBuf,
+    /// Directory with `keys.json`.
+    pub keys: PathBuf,
+}
+
+/// Runs the authorization server of a cluster until `shutdown`.
+pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let client = kube::Client::try_default().await.context("cannot find the Kubernetes API")?;
+    let mut registry = Registry::default();
+    let (watched, watching) = objects::start(&client, objects::Metrics::register(&mut registry), shutdown.clone());
+    let watching = tokio::spawn(watching);
+    run_with(options, watched, registry, LAME_DUCK, shutdown).await?;
+    watching.await.context("watching the custom resources failed")
+}
+
+async fn run_with(
+    options: Options,
+    watched: Watched,
+    mut registry: Registry,
+    lame_duck: Duration,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let (listener, admin_listener) = (bind(options.listen).await?, bind(options.admin).await?);
+    let metrics = Metrics::register(&mut registry);
+    let (settings, following_settings) = settings::follow(options.settings.clone(), shutdown.clone())?;
+    let certificate = Arc::new(Certificate::default());
+    let (sender, authority) = watch::channel(None);
+    let files = Files::new(&options, settings, Arc::clone(&certificate), sender, metrics.clone());
+    let following = [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone()))];
+
+    let admin = Admin {
+        registry: Arc::new(registry),
+        ready: Arc::new({
+            let (synced, authority, certificate) = (watched.synced, authority.clone(), Arc::clone(&certificate));
+            let shutdown = shutdown.clone();
+            move || {
+                readiness([
+                    (*synced.borrow(), "the custom resources are not listed yet"),
+                    (authority.borrow().is_some(), "the signing keys are not read yet"),
+                    (certificate.is_loaded(), "the TLS certificate is not read yet"),
+                    (!shutdown.is_cancelled(), "the process is shutting down"),
+                ])
+            }
+        }),
+    };
+    let state = State { snapshot: watched.snapshot, authority, clock: Arc::new(SystemClock), metrics };
+    let tls = TlsAcceptor::from(Arc::new(server_config(certificate)?));
+    // The admin port outlives the last request: it says "not ready" while the others are told to go elsewhere.
+    let (closing, admin_shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_shutdown.clone()));
+    let _closing = tokio::spawn({
+        let (shutdown, closing) = (shutdown.clone(), closing.clone());
+        async move {
+            shutdown.cancelled().await;
+            time::sleep(lame_duck).await;
+            closing.cancel();
+        }
+    });
+    tracing::info!(address = %options.listen, "authorization server listens");
+    serve(listener, router(state), Some(tls), closing).await;
+    admin_shutdown.cancel();
+    admin.await.context("the admin endpoints failed")??;
+    for task in following {
+        task.await.context("following the mounted files failed")?;
+    }
+    Ok(())
+}
+
+/// Ready when every condition holds; else what is said of those that do not.
+fn readiness<const N: usize>(conditions: [(bool, &str); N]) -> Result<(), String> {
+    let missing: Vec<_> = conditions.into_iter().filter_map(|(holds, text)| (!holds).then_some(text)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+}
+
+fn server_config(certificate: Arc<Certificate>) -> anyhow::Result<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("TLS 1.2 and 1.3")?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The certificate of new connections; none until the first was read.
+#[derive(Default)]
+struct Certificate(ArcSwapOption<CertifiedKey>);
+
+impl Certificate {
+    fn is_loaded(&self) -> bool {
+        self.0.load().is_some()
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate(loaded: {})", self.is_loaded())
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}
+
+/// The mounted Secrets, and who is told when they or the settings change.
+struct Files {
+    settings: watch::Receiver<Arc<Settings>>,
+    keys: Mounted<KeyRing>,
+    tls: Mounted<Arc<CertifiedKey>>,
+    certificate: Arc<Certificate>,
+    authority: watch::Sender<Option<Arc<Authority>>>,
+    metrics: Metrics,
+}
+
+impl Files {
+    fn new(
+        options: &Options,
+        settings: watch::Receiver<Arc<Settings>>,
+        certificate: Arc<Certificate>,
+        authority: watch::Sender<Option<Arc<Authority>>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            settings,
+            keys: Mounted::new("signing_keys", &options.keys, &[DOCUMENT_KEY], key_ring),
+            tls: Mounted::new("certificate", &options.tls, &["tls.crt", "tls.key"], certified_key),
+            certificate,
+            authority,
+            metrics,
+        }
+    }
+
+    fn poll(&mut self) {
+        if self.tls.poll(&self.metrics) {
+            self.certificate.0.store(self.tls.value().cloned());
+        }
+        let new_keys = self.keys.poll(&self.metrics);
+        let Some(ring) = self.keys.value() else { return };
+        let url = self.settings.borrow().public_url.clone();
+        let same_url = self.authority.borrow().as_ref().is_some_and(|now| now.issuing.public_url == url);
+        if new_keys || !same_url {
+            self.authority.send_replace(Some(Arc::new(Authority::new(url, ring.clone()))));
+        }
+    }
+
+    async fn follow(mut self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let polled = tokio::task::spawn_blocking(move || {
+                self.poll();
+                self
+            });
+            match polled.await {
+                Ok(files) => self = files,
+                // It panicked; what was read last stays in use, and the process is replaced.
+                Err(_) => return shutdown.cancel(),
+            }
+            tokio::select! { () = shutdown.cancelled() => (), () = time::sleep(POLL) => () }
+        }
+    }
+}
+
+fn key_ring(contents: &[Content]) -> Result<KeyRing, String> {
+    let [document] = contents else { return Err(format!("{DOCUMENT_KEY} is missing")) };
+    KeyRing::parse(document).map_err(|error| error.to_string())
+}
+
+fn certified_key(contents: &[Content]) -> Result<Arc<CertifiedKey>, String> {
+    let [chain, key] = contents else { return Err("tls.crt or tls.key is missing".to_owned()) };
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| format!("tls.crt: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("tls.key: {error}"))?;
+    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+    certified.map(Arc::new).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    use http::{Request, StatusCode};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    use lumoauth_core::UnixTime;
+    use rustls::{ClientConfig, RootCertStore};
+
+    use crate::{
+        authserver::testing::{World, client, invoices, server},
+        registry::Snapshot,
+    };
+
+    /// A certificate for `localhost`; returns what clients must trust.
+    fn write_certificate(directory: &Path) -> CertificateDer<'static> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
+        fs::write(directory.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().clone()
+    }
+
+    fn trusting(certificate: CertificateDer<'static>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
+    async fn get(config: ClientConfig, port: u16, path: &str) -> Result<(StatusCode, String), String> {
+        let https =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+        let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build(https);
+        let request = Request::get(format!("https://localhost:{port}{path}")).body(Empty::new()).unwrap();
+        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Ok((status, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+        for _ in 0..100 {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it did not happen within 10 s");
+    }
+
+    /// The process without a cluster: what it listens to, what it waits for, and what it takes over while it runs.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_serves_what_is_mounted_and_follows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let settings =
+            |url: &str| fs::write(at("config.yaml"), format!("publicUrl: {url}\nsidecarImage: a:1\n")).unwrap();
+        settings("https://one.example");
+        let options = Options {
+            listen: ([127, 0, 0, 1], free_port()).into(),
+            admin: ([127, 0, 0, 1], free_port()).into(),
+            settings: at("config.yaml"),
+            tls: directory.path().to_owned(),
+            keys: directory.path().to_owned(),
+        };
+        let port = options.listen.port();
+
+        let mut world = World::empty();
+        world.put_server(server("acme", "invoices", &invoices()));
+        world.put_client(client("acme", "reader", "ClientSecretBasic", &[], &serde_json::json!({})));
+        let (_snapshot, snapshot) = watch::channel(Arc::new(world.index.snapshot()));
+        let (synced, is_synced) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let watched = Watched { snapshot, synced: is_synced };
+        let running = tokio::spawn(run_with(
+            options.clone(),
+            watched,
+            Registry::default(),
+            Duration::from_secs(1),
+            shutdown.clone(),
+        ));
+
+        let ready = async || -> Option<String> {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let mut stream = tokio::net::TcpStream::connect(options.admin).await.ok()?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await.ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.ok()?;
+            Some(text)
+        };
+        let text = until(ready).await;
+        for missing in ["custom resources", "signing keys", "TLS certificate"] {
+            assert!(text.starts_with("HTTP/1.1 503") && text.contains(missing), "{text}");
+        }
+
+        let first = write_certificate(directory.path());
+        fs::write(at(DOCUMENT_KEY), KeyRing::new(UnixTime(1)).unwrap().to_json().unwrap().as_bytes()).unwrap();
+        synced.send_replace(true);
+        until(async || ready().await.filter(|text| text.starts_with("HTTP/1.1 200"))).await;
+
+        let path = "/orgs/acme/api/v1/.well-known/oauth-authorization-server";
+        let (status, body) = get(trusting(first.clone()), port, path).await.unwrap();
+        assert!(status == 200 && body.contains("https://one.example/orgs/acme/api/v1"), "{body}");
+
+        settings("https://two.example");
+        let second = write_certificate(directory.path());
+        until(async || {
+            let (_, body) = get(trusting(second.clone()), port, path).await.ok()?;
+            body.contains("https://two.example/orgs/acme/api/v1").then_some(())
+        })
+        .await;
+        assert!(get(trusting(first), port, path).await.is_err(), "the old certificate is gone");
+
+        shutdown.cancel();
+        let text = ready().await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 503") && text.contains("shutting down"), "{text}");
+        assert!(get(trusting(second.clone()), port, path).await.is_ok(), "latecomers are still served");
+        running.await.unwrap().unwrap();
+        assert!(get(trusting(second), port, path).await.is_err(), "nobody listens any more");
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_read_end_it_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            settings: directory.path().join("config.yaml"),
+            tls: directory.path().to_owned(),
+            keys: directory.path().to_owned(),
+        };
+        let (_snapshot, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+        let (_synced, synced) = watch::channel(true);
+        let watched = Watched { snapshot, synced };
+        let error = run_with(options, watched, Registry::default(), Duration::ZERO, CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert!(format!("{error:#}").contains("config.yaml"), "{error:#}");
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write_certificate(one.path());
+        write_certificate(two.path());
+        let read = |directory: &Path, name: &str| Content::new(fs::read(directory.join(name)).unwrap());
+        let chain = || read(one.path(), "tls.crt");
+        assert!(certified_key(&[chain(), read(one.path(), "tls.key")]).is_ok());
+        for key in [read(two.path(), "tls.key"), chain(), Content::new(b"x".to_vec())] {
+            assert!(certified_key(&[chain(), key]).is_err());
+        }
+        assert!(certified_key(&[Content::new(Vec::new()), read(one.path(), "tls.key")]).is_err());
+    }
+}
