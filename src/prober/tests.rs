@@ -394,3 +394,49 @@ async fn a_pod_that_is_not_ready_is_asked_what_it_runs_and_no_more() {
     assert!(findings.pods["u"].running.is(&generation));
     assert_eq!((findings.pods["u"].enforcement.clone(), findings.service.clone()), (None, None));
 }
+
+/// A public key as an issuer publishes it.
+fn jwk() -> Value {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let point = key.public_key().as_ref();
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "published",
+        "x": part(&point[1..33]), "y": part(&point[33..65]),
+    })
+}
+
+#[tokio::test]
+async fn the_real_sidecar_gives_the_right_answers() {
+    let mut config = config();
+    let Enforcement::Enforce(enforce) = &mut config.enforcement else { panic!("{config:?}") };
+    let Authorization::OAuth(oauth) = &mut enforce.authorization else { panic!("no tokens") };
+    oauth.issuers[0].keys.keys = vec![jwk()];
+    let denying = lumoauth_core::config::SidecarConfig {
+        enforcement: Enforcement::DenyAll { reason: "Deleted".to_owned() },
+        ..config.clone()
+    };
+
+    let sidecar = lumoauth_sidecar::Sidecar::new(lumoauth_sidecar::Options::default());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let guarded = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let ports = Ports { guarded: guarded.local_addr().unwrap().port(), admin: admin.local_addr().unwrap().port() };
+    tokio::spawn(sidecar.serve(guarded, shutdown.clone()));
+    tokio::spawn(sidecar.serve_admin(admin, shutdown.clone()));
+    let asker = Asker::new(ports, ForgedKey::generate().unwrap());
+    let pod = PodTarget { uid: "u".to_owned(), ip: IpAddr::V4(Ipv4Addr::LOCALHOST), ready: true };
+    let now = UnixTime(u64::try_from(jiff::Timestamp::now().as_second()).unwrap());
+
+    let nothing = asker.pod(&pod, &Generation::of(b""), &Expectation::DenyAll, now).await;
+    assert_eq!(nothing, PodFinding { running: Running::NoConfig(None), enforcement: None });
+    for config in [config, denying] {
+        let generation = sidecar.config().set(&config).unwrap();
+        assert_eq!(generation, Generation::of(config.to_json().as_bytes()));
+        let finding = asker.pod(&pod, &generation, &Expectation::of(&config), now).await;
+        let right = PodFinding { running: Running::Generation(generation, None), enforcement: Some(Verdict::Right) };
+        assert_eq!(finding, right);
+    }
+    shutdown.cancel();
+}
