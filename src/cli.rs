@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{crds, demo, telemetry};
+use crate::{crds, demo, local, telemetry};
 
 /// Authorizes calls to MCP servers, on Kubernetes and on your machine.
 #[derive(Debug, Parser)]
@@ -24,13 +24,16 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// What is logged: error, warn, info, debug, trace, or a filter such as info,lumoauth=debug [default: info]
+    /// What is logged: error, warn, info, debug, or a filter such as info,lumoauth=debug [default: info; local: decisions and warnings]
     #[arg(long, global = true, env = "LUMOAUTH_LOG", value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything on this machine, without a cluster: authorization server, registry, and a sidecar per McpServer
+    #[command(after_help = LOCAL_EXAMPLES)]
+    Local(LocalArgs),
     /// Run a small MCP server to be protected; it asks nobody who they are
     #[command(after_help = "Examples:\n  lumoauth demo-server --listen 127.0.0.1:8000\n\nIt answers at /mcp.")]
     DemoServer(DemoArgs),
@@ -39,6 +42,44 @@ enum Command {
         after_help = "Examples:\n  lumoauth crds | kubectl apply --server-side -f -\n  lumoauth crds --dir crds/"
     )]
     Crds(CrdsArgs),
+}
+
+impl Command {
+    /// What is logged unless something else is asked for.
+    fn log_level(&self) -> &'static str {
+        match self {
+            // Between the lines that are printed, people want to see the decisions and nothing else.
+            Self::Local(_) => "warn,audit=info",
+            _ => "info",
+        }
+    }
+}
+
+const LOCAL_EXAMPLES: &str = "Examples:
+  lumoauth local                                        the demo, with a walk-through to paste
+  lumoauth local --protect http://127.0.0.1:8000/mcp    guard a server that runs already
+  lumoauth local --dir manifests/                       the McpServers and McpClients of a directory, as on a cluster
+
+Everything listens on loopback. A resourceUri that is not on loopback is served as http://127.0.0.1:16080<path>,
+the next as 16081, and so on. An edited manifest is enforced at once.";
+
+#[derive(Debug, Args)]
+struct LocalArgs {
+    /// Guard the MCP server that runs at this URL
+    #[arg(long, env = "LUMOAUTH_LOCAL_PROTECT", value_name = "URL", conflicts_with = "dir")]
+    protect: Option<local::Upstream>,
+    /// Run the McpServers and McpClients in the YAML files of this directory, and follow their changes
+    #[arg(long, env = "LUMOAUTH_LOCAL_DIR", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where authorization server and registry listen
+    #[arg(long, env = "LUMOAUTH_LOCAL_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where signing keys and client credentials are kept
+    #[arg(long, env = "LUMOAUTH_LOCAL_DATA", value_name = "DIR", default_value = "./.lumoauth")]
+    data: PathBuf,
+    /// The first port of sidecars
+    #[arg(long, env = "LUMOAUTH_LOCAL_SIDECAR_PORT", value_name = "PORT", default_value_t = local::Options::SIDECAR_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    sidecar_port: u16,
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +99,7 @@ struct CrdsArgs {
 /// Runs the command line. Exit code 0: done; 1: it failed; 2 (by clap): it was not understood.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = cli.log.log_level.as_deref().unwrap_or("info");
+    let level = cli.log.log_level.as_deref().unwrap_or(cli.command.log_level());
     let done = telemetry::init(level).map_err(anyhow::Error::from).and_then(|()| run(cli.command));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +113,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Local(arguments) => serve(|shutdown| run_local(arguments, shutdown)),
         Command::DemoServer(arguments) => serve(|shutdown| run_demo(arguments, shutdown)),
         Command::Crds(CrdsArgs { dir: None }) => Ok(std::io::stdout().write_all(crds::stream()?.as_bytes())?),
         Command::Crds(CrdsArgs { dir: Some(dir) }) => {
@@ -81,6 +123,16 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn run_local(arguments: LocalArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let LocalArgs { protect, dir, listen, data, sidecar_port } = arguments;
+    let manifest = match (protect, dir) {
+        (Some(upstream), _) => local::Manifest::Protect(upstream),
+        (None, Some(directory)) => local::Manifest::Directory(directory),
+        (None, None) => local::Manifest::Demo,
+    };
+    Ok(local::run(local::Options { manifest, listen, data, sidecar_port }, shutdown).await?)
 }
 
 async fn run_demo(DemoArgs { listen }: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<()> {

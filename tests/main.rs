@@ -14,4 +14,5 @@ mod crds;
 mod generated;
 mod inject_cluster;
 mod installed;
+mod local;
 mod server_cluster;

@@ -1,0 +1,247 @@
+//! DATA: the signing keys and the clients' credentials of `lumoauth local`, readable by its user alone.
+
+use std::{
+    fs,
+    fs::{DirBuilder, OpenOptions, Permissions},
+    io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use lumoauth_core::{UnixTime, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::pki::signing::{KeyRing, SigningError};
+
+/// Random bytes of a client secret.
+const SECRET_BYTES: usize = 32;
+
+/// A data directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DataError {
+    /// A file or directory cannot be read or written.
+    #[error("--data: cannot {what} {path}: {source}")]
+    Io { what: &'static str, path: String, source: io::Error },
+    /// The signing keys cannot be used.
+    #[error("--data: {path} holds no usable signing keys ({source}): delete it to have new ones")]
+    Keys { path: String, source: SigningError },
+    /// A client's credentials cannot be read.
+    #[error("--data: {path} holds no credentials ({source}): delete it to have new ones")]
+    Credentials { path: String, source: serde_json::Error },
+    /// The system has no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// What a client needs to ask for tokens: the members of a cluster's credentials Secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Credentials {
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+    pub(super) issuer: String,
+    pub(super) token_endpoint: String,
+}
+
+impl Credentials {
+    /// SHA-256 of the secret, as the registry wants it.
+    pub(super) fn sha256(&self) -> String {
+        digest::sha256_hex(self.client_secret.as_bytes())
+    }
+}
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub(super) struct Data {
+    directory: PathBuf,
+}
+
+impl Data {
+    /// Opens the directory; one that is not there is made, and kept out of git.
+    pub(super) fn open(directory: &Path) -> Result<Self, DataError> {
+        let this = Self { directory: directory.to_owned() };
+        let is_new = !directory.exists();
+        make_directory(directory)?;
+        make_directory(&this.credentials_directory())?;
+        if is_new {
+            write(&directory.join(".gitignore"), b"*\n")?;
+        }
+        Ok(this)
+    }
+
+    /// Where the credentials are.
+    pub(super) fn credentials_directory(&self) -> PathBuf {
+        self.directory.join("credentials")
+    }
+
+    /// The signing keys, as they are due at `now`; made when there are none.
+    pub(super) fn keys(&self, now: UnixTime) -> Result<KeyRing, DataError> {
+        let path = self.directory.join("keys.json");
+        let failed = |source| DataError::Keys { path: path.display().to_string(), source };
+        let (mut ring, is_new) = match read(&path)? {
+            Some(bytes) => (KeyRing::parse(&bytes).map_err(failed)?, false),
+            None => (KeyRing::new(now).map_err(failed)?, true),
+        };
+        if ring.advance(now).map_err(failed)? || is_new {
+            write(&path, ring.to_json().map_err(failed)?.as_bytes())?;
+        }
+        Ok(ring)
+    }
+
+    /// The credentials of the client `name`: its secret is made once and stays; the rest is brought up to date.
+    pub(super) fn credentials(
+        &self,
+        name: &str,
+        client_id: &str,
+        issuer: &str,
+        token_endpoint: &str,
+    ) -> Result<Credentials, DataError> {
+        let path = self.credentials_directory().join(format!("{name}.json"));
+        let failed = |source| DataError::Credentials { path: path.display().to_string(), source };
+        let stored: Option<Credentials> =
+            read(&path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(failed)?;
+        let client_secret = match &stored {
+            Some(stored) => stored.client_secret.clone(),
+            None => new_secret()?,
+        };
+        let credentials = Credentials {
+            client_id: client_id.to_owned(),
+            client_secret,
+            issuer: issuer.to_owned(),
+            token_endpoint: token_endpoint.to_owned(),
+        };
+        if stored.as_ref() != Some(&credentials) {
+            let text = serde_json::to_string_pretty(&credentials).map_err(failed)?;
+            write(&path, format!("{text}\n").as_bytes())?;
+        }
+        Ok(credentials)
+    }
+}
+
+fn new_secret() -> Result<String, DataError> {
+    let mut bytes = [0; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(DataError::Random)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn make_directory(path: &Path) -> Result<(), DataError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| failed("make the directory", path, source))
+}
+
+/// Reads a file of ours, and takes it back from everybody else.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            fs::set_permissions(path, Permissions::from_mode(0o600))
+                .map_err(|source| failed("set the permissions of", path, source))?;
+            Ok(Some(bytes))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("read", path, source)),
+    }
+}
+
+/// Replaces a file as a whole, so that whoever reads it sees the old or the new one.
+fn write(path: &Path, content: &[u8]) -> Result<(), DataError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let written = (|| {
+        // What a run that was killed left would keep its permissions.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    })();
+    written.map_err(|source| failed("write", path, source))
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> DataError {
+    DataError::Io { what, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn credentials(data: &Data, issuer: &str) -> Result<Credentials, DataError> {
+        data.credentials("reader", "mcpc_1", issuer, &format!("{issuer}/oauth/token"))
+    }
+
+    #[test]
+    fn secrets_and_keys_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("a/data");
+        let data = Data::open(&directory).unwrap();
+        let (keys, first) = (data.keys(NOW).unwrap().jwks(), credentials(&data, "http://127.0.0.1:1/i").unwrap());
+        assert!(URL_SAFE_NO_PAD.decode(&first.client_secret).unwrap().len() == SECRET_BYTES);
+        let again = Data::open(&directory).unwrap();
+        assert_eq!(again.keys(NOW).unwrap().jwks(), keys);
+        let second = credentials(&again, "http://127.0.0.1:2/i").unwrap();
+        assert_eq!(second.client_secret, first.client_secret);
+        assert_eq!(second.issuer, "http://127.0.0.1:2/i");
+        let stored: Credentials =
+            serde_json::from_slice(&fs::read(directory.join("credentials/reader.json")).unwrap()).unwrap();
+        assert!(stored == second);
+        assert_eq!(fs::read_to_string(directory.join(".gitignore")).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn nobody_else_may_read() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("data");
+        let data = Data::open(&directory).unwrap();
+        data.keys(NOW).unwrap();
+        credentials(&data, "http://127.0.0.1:1/i").unwrap();
+        let (keys, reader) = (directory.join("keys.json"), directory.join("credentials/reader.json"));
+        assert_eq!([mode(&directory), mode(&directory.join("credentials"))], [0o700, 0o700]);
+        assert_eq!([mode(&keys), mode(&reader)], [0o600, 0o600]);
+        fs::set_permissions(&keys, Permissions::from_mode(0o644)).unwrap();
+        data.keys(NOW).unwrap();
+        assert_eq!(mode(&keys), 0o600);
+    }
+
+    #[test]
+    fn a_directory_that_was_there_keeps_its_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        Data::open(directory.path()).unwrap();
+        assert_eq!(mode(directory.path()), 0o755);
+        assert!(!directory.path().join(".gitignore").exists());
+    }
+
+    #[test]
+    fn broken_files_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data::open(directory.path()).unwrap();
+        fs::write(directory.path().join("keys.json"), "{").unwrap();
+        let told = data.keys(NOW).unwrap_err().to_string();
+        assert!(
+            told.contains("keys.json holds no usable signing keys") && told.ends_with("delete it to have new ones")
+        );
+        fs::write(directory.path().join("credentials/reader.json"), "{}").unwrap();
+        let told = credentials(&data, "http://127.0.0.1:1/i").err().unwrap().to_string();
+        assert!(told.contains("reader.json holds no credentials"), "{told}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let told = Data::open(&file.join("data")).unwrap_err().to_string();
+        assert!(told.starts_with("--data: cannot make the directory"), "{told}");
+    }
+}
