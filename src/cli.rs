@@ -1,6 +1,11 @@
 //! The command line: what can be asked for, and the wiring of each command.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +15,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{crds, demo, local, telemetry};
+use crate::{
+    api::names::{ADMIN_PORT, AUTHSERVER_PORT, WEBHOOK_PORT},
+    authserver, crds, demo, local, operator, telemetry,
+};
 
 /// Authorizes calls to MCP servers, on Kubernetes and on your machine.
 #[derive(Debug, Parser)]
@@ -31,6 +39,12 @@ struct Log {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the operator of a cluster: reconcile McpServers and McpClients, inject sidecars, probe what they enforce
+    #[command(after_help = OPERATOR_EXAMPLES)]
+    Operator(OperatorArgs),
+    /// Run the authorization server and registry of a cluster
+    #[command(after_help = AUTHSERVER_EXAMPLES)]
+    Authserver(AuthserverArgs),
     /// Run everything on this machine, without a cluster: authorization server, registry, and a sidecar per McpServer
     #[command(after_help = LOCAL_EXAMPLES)]
     Local(LocalArgs),
@@ -62,6 +76,55 @@ const LOCAL_EXAMPLES: &str = "Examples:
 
 Everything listens on loopback. A resourceUri that is not on loopback is served as http://127.0.0.1:16080<path>,
 the next as 16081, and so on. An edited manifest is enforced at once.";
+
+const OPERATOR_EXAMPLES: &str = "Examples:
+  lumoauth operator                                     in the pod of manifests/install.yaml
+  lumoauth operator --config config.yaml --identity me  against the cluster of $KUBECONFIG";
+
+const AUTHSERVER_EXAMPLES: &str = "Examples:
+  lumoauth authserver                                   in the pod of manifests/install.yaml";
+
+/// An address on every interface.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+#[derive(Debug, Args)]
+struct ControlPlaneArgs {
+    /// Settings: publicUrl, sidecarImage, imagePullPolicy
+    #[arg(long, env = "LUMOAUTH_CONFIG", value_name = "FILE", default_value = "/etc/lumoauth/config.yaml")]
+    config: PathBuf,
+    /// Where /livez, /readyz and /metrics are
+    #[arg(long, env = "LUMOAUTH_ADMIN", value_name = "ADDRESS", default_value_t = any(ADMIN_PORT))]
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+struct OperatorArgs {
+    #[command(flatten)]
+    common: ControlPlaneArgs,
+    /// Who this replica is in the election: the pod's name
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: String,
+    /// Where the webhook listens, with TLS
+    #[arg(long, env = "LUMOAUTH_WEBHOOK", value_name = "ADDRESS", default_value_t = any(WEBHOOK_PORT))]
+    webhook: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+struct AuthserverArgs {
+    #[command(flatten)]
+    common: ControlPlaneArgs,
+    /// Where it listens, with TLS
+    #[arg(long, env = "LUMOAUTH_LISTEN", value_name = "ADDRESS", default_value_t = any(AUTHSERVER_PORT))]
+    listen: SocketAddr,
+    /// Directory with tls.crt and tls.key
+    #[arg(long, env = "LUMOAUTH_TLS", value_name = "DIR", default_value = "/run/secrets/lumoauth/tls")]
+    tls: PathBuf,
+    /// Directory with keys.json, the keys that sign tokens
+    #[arg(long, env = "LUMOAUTH_SIGNING_KEYS", value_name = "DIR", default_value = "/run/secrets/lumoauth/signing-keys")]
+    signing_keys: PathBuf,
+}
 
 #[derive(Debug, Args)]
 struct LocalArgs {
@@ -113,6 +176,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Operator(arguments) => serve(|shutdown| run_operator(arguments, shutdown)),
+        Command::Authserver(arguments) => serve(|shutdown| run_authserver(arguments, shutdown)),
         Command::Local(arguments) => serve(|shutdown| run_local(arguments, shutdown)),
         Command::DemoServer(arguments) => serve(|shutdown| run_demo(arguments, shutdown)),
         Command::Crds(CrdsArgs { dir: None }) => Ok(std::io::stdout().write_all(crds::stream()?.as_bytes())?),
@@ -123,6 +188,17 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn run_operator(arguments: OperatorArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let OperatorArgs { common: ControlPlaneArgs { config, admin }, identity, webhook } = arguments;
+    operator::run(operator::Options { config, identity, webhook, admin }, shutdown).await
+}
+
+async fn run_authserver(arguments: AuthserverArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let AuthserverArgs { common: ControlPlaneArgs { config, admin }, listen, tls, signing_keys } = arguments;
+    let options = authserver::Options { listen, admin, settings: config, tls, keys: signing_keys };
+    authserver::run(options, shutdown).await
 }
 
 async fn run_local(arguments: LocalArgs, shutdown: CancellationToken) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ pub mod crds;
 pub mod demo;
 pub mod inject;
 pub mod local;
+pub mod operator;
 pub mod pki;
 pub mod prober;
 pub mod registry;

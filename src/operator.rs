@@ -1,0 +1,215 @@
+//! `lumoauth operator`: controllers, webhook and prober in one process. Every replica serves the webhook; the leader writes.
+
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{self, Admin},
+    api::names,
+    controller::{self, Context, Events, leader, mcp_client, mcp_server, system, system::Place},
+    pki,
+    prober::{Asker, ForgedKey, Ports},
+    registry::{self, Snapshot, watch::Watched},
+    settings,
+    webhook::{self, Certificates, Webhook},
+};
+
+/// How long everything may take to end. The webhook drains for eleven seconds; kubelet waits thirty.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What the operator is told by its command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The settings file.
+    pub config: PathBuf,
+    /// Name of this pod: who it is in the election and in Events.
+    pub identity: String,
+    /// Where the webhook listens.
+    pub webhook: SocketAddr,
+    /// Where the admin endpoints listen.
+    pub admin: SocketAddr,
+}
+
+/// Runs the operator until `shutdown`. An error is something it cannot work without; kubelet then starts it anew.
+pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut metrics = Registry::default();
+    let controllers = controller::Metrics::register(&mut metrics);
+    let watches = registry::watch::Metrics::register(&mut metrics);
+    let reviews = webhook::Metrics::register(&mut metrics);
+    let webhook_listener = bind(options.webhook, "--webhook").await?;
+    let admin_listener = bind(options.admin, "--admin").await?;
+    let api = Config::infer().await.context("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG")?;
+    let client = Client::try_from(api.clone())?;
+
+    // What others read from ends after them: first whoever writes, then the lease, then the watches.
+    let (reading, leading) = (CancellationToken::new(), CancellationToken::new());
+    let place = Place::default();
+    let (settings, follow) = settings::follow(options.config, reading.clone())?;
+    let (Watched { snapshot, synced }, watch) = registry::watch::start(&client, watches, reading.clone());
+    let (published, publish) = system::publish(&client, &place, settings.clone(), reading.clone());
+    let lease = leader::client(api)?;
+    let identity = options.identity;
+    let (is_leader, elect) =
+        leader::start(lease, place.namespace.clone(), identity.clone(), controllers.clone(), leading.clone());
+
+    let certificates = Certificates::new(&webhook::NAMES);
+    let review = Webhook {
+        snapshot: snapshot.clone(),
+        settings: settings.clone(),
+        lookup: client.clone(),
+        metrics: reviews.clone(),
+    };
+    let context = Context {
+        client: client.clone(),
+        snapshot: snapshot.clone(),
+        settings,
+        issuing: published.issuing,
+        leader: synced_leader(is_leader, synced.clone(), &reading),
+        events: Events::new(client, identity),
+        metrics: controllers.clone(),
+    };
+    let asker = Arc::new(Asker::new(Ports::default(), ForgedKey::generate().context("no key for the probes")?));
+    let ready = readiness(synced, Arc::clone(&certificates));
+    let admin = Admin { registry: Arc::new(metrics), ready };
+
+    let mut readers = Tasks::default();
+    readers.spawn("settings", follow);
+    readers.spawn("watch", watch);
+    readers.spawn("secrets", publish);
+    readers.spawn("metrics", count(snapshot, controllers, reading.clone()));
+    readers.spawn("admin", fallible(admin::serve(admin_listener, admin, reading.clone())));
+    let keep = Arc::clone(&certificates).keep(published.authority.clone(), pki::wall_clock, reviews.clone(), reading.clone());
+    readers.spawn("certificate", keep);
+    let mut election = Tasks::default();
+    election.spawn("election", elect);
+    let mut writers = Tasks::default();
+    writers.spawn(
+        "system",
+        system::run(context.clone(), place, published.authority, pki::wall_clock, shutdown.clone()),
+    );
+    writers.spawn("McpServer", mcp_server::run(context.clone(), asker, shutdown.clone()));
+    writers.spawn("McpClient", mcp_client::run(context, shutdown.clone()));
+    let serve = webhook::serve(webhook_listener, review.router(), certificates, reviews, shutdown.clone());
+    writers.spawn("webhook", fallible(serve));
+
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = writers.first_end() => ended,
+        ended = election.first_end() => ended,
+        ended = readers.first_end() => ended,
+    };
+    shutdown.cancel();
+    tracing::info!("the operator ends");
+    let all = async {
+        writers.wait().await;
+        leading.cancel();
+        election.wait().await;
+        reading.cancel();
+        readers.wait().await;
+    };
+    if timeout(DRAIN, all).await.is_err() {
+        tracing::warn!("not everything ended in time");
+    }
+    ended
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address} cannot be bound"))
+}
+
+/// Leadership counts only once the caches are synced: an object that was not seen yet is not one that is gone.
+fn synced_leader(
+    mut leader: watch::Receiver<bool>,
+    mut synced: watch::Receiver<bool>,
+    end: &CancellationToken,
+) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let end = end.clone();
+    tokio::spawn(async move {
+        let follow = async {
+            if synced.wait_for(|synced| *synced).await.is_err() {
+                return;
+            }
+            loop {
+                let leads = *leader.borrow_and_update();
+                sender.send_if_modified(|current| std::mem::replace(current, leads) != leads);
+                if leader.changed().await.is_err() {
+                    sender.send_replace(false);
+                    return;
+                }
+            }
+        };
+        let _ = end.run_until_cancelled(follow).await;
+    });
+    receiver
+}
+
+type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+fn readiness(synced: watch::Receiver<bool>, certificates: Arc<Certificates>) -> Ready {
+    Arc::new(move || {
+        if !*synced.borrow() {
+            return Err("McpServers, McpClients and Namespaces are not listed yet".to_owned());
+        }
+        if !certificates.is_loaded() {
+            return Err(format!("no certificate yet: Secret {} is missing or cannot be used", names::CA));
+        }
+        Ok(())
+    })
+}
+
+/// Keeps the metrics of the registry at the newest snapshot.
+async fn count(mut snapshot: watch::Receiver<Arc<Snapshot>>, metrics: controller::Metrics, end: CancellationToken) {
+    while let Some(Ok(())) = end.run_until_cancelled(snapshot.changed()).await {
+        metrics.observe(&snapshot.borrow_and_update());
+    }
+}
+
+async fn fallible<E: std::fmt::Display>(task: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a server failed");
+    }
+}
+
+/// Tasks that run as long as the process: that one ends by itself is an error.
+#[derive(Default)]
+struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    async fn first_end(&mut self) -> anyhow::Result<()> {
+        match self.0.join_next().await {
+            Some(Ok(name)) => bail!("the task {name} ended"),
+            Some(Err(error)) => Err(panicked(&error)),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn wait(&mut self) {
+        while let Some(ended) = self.0.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %panicked(&error), "while ending");
+            }
+        }
+    }
+}
+
+fn panicked(error: &JoinError) -> anyhow::Error {
+    anyhow::anyhow!("a task panicked: {error}")
+}
