@@ -12,5 +12,6 @@ mod configuration;
 mod http;
 mod mcp;
 mod program;
+mod servers;
 mod streams;
 mod tokens;

@@ -206,6 +206,27 @@ async fn a_response_that_breaks_off_is_seen_to_be_incomplete() {
 }
 
 #[tokio::test]
+async fn c2_36_a_client_that_does_not_read_is_given_up() {
+    let mut options = options();
+    options.limits.write = Duration::from_millis(300);
+    let bench = Bench::start_with(options, |config| config).await;
+    let (_client, live) = open_stream(&bench, &bench.token()).await;
+    let event = chunk(&format!("data: {}\n\n", "x".repeat(60_000)));
+    // More than the buffers of four sockets hold, at the pace they take it.
+    let feeding = tokio::spawn(async move {
+        for _ in 0..2_000 {
+            if live.send(event.clone()).is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    });
+    bench.upstream.hung_up().await;
+    feeding.abort();
+}
+
+#[tokio::test]
 async fn requests_in_flight_finish_at_shutdown() {
     let bench = Bench::start().await;
     let live = bench.upstream.reply_live();

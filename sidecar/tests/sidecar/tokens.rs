@@ -1,6 +1,6 @@
 //! security.md C.1: what is no access token for this server is answered 401, and the server never hears of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rstest::rstest;
@@ -370,4 +370,55 @@ async fn keys_are_not_fetched_where_they_could_be_replaced(#[case] uri: &str, #[
         }
     });
     assert!(bench.config.load(config.to_string().as_bytes()).is_err());
+}
+
+/// An https JWKS endpoint for `localhost`, and the certificate of the CA that signed its own.
+async fn https_jwks(body: String) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = leaf.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&crate::bench::json_response(&body)).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (format!("https://localhost:{port}/jwks.json"), ca_pem)
+}
+
+#[rstest]
+#[case::trusted(true, 200)]
+#[case::not_trusted(false, 401)]
+#[tokio::test]
+async fn keys_are_fetched_from_whom_the_ca_bundle_trusts(#[case] trusted: bool, #[case] status: u16) {
+    let fetched = Key::new("fetched");
+    let (uri, ca) = https_jwks(jwks(&[&fetched])).await;
+    let bench = Bench::start().await;
+    bench.load(&with_oauth(config(bench.upstream.port, &bench.key), |oauth| {
+        oauth["issuers"][0]["jwksUri"] = json!(uri);
+        if trusted {
+            oauth["issuers"][0]["caBundle"] = json!(ca);
+        }
+    }));
+    assert_eq!(bench.call(&fetched.token(|_| {}), &tool_call("read")).await.status, status);
 }
