@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret},
     events::v1::Event,
-    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -94,8 +94,8 @@ impl Place {
             "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": self.namespace}],
         }))
         .unwrap();
-        let roles: Api<k8s_openapi::api::rbac::v1::Role> = self.api();
-        roles.create(&PostParams::default(), &role).await.unwrap();
+        let api: Api<Role> = self.api();
+        api.create(&PostParams::default(), &role).await.unwrap();
         self.api().create(&PostParams::default(), &binding).await.unwrap();
     }
 
@@ -164,13 +164,13 @@ fn settings(public_url: &str) -> Arc<Settings> {
     Arc::new(Settings::parse(&format!("publicUrl: {public_url}\nsidecarImage: lumoauth/sidecar:1")).unwrap())
 }
 
-fn issuing(public_url: &str) -> Option<Arc<Issuing>> {
-    Some(Arc::new(Issuing {
+fn issuing(public_url: &str) -> Arc<Issuing> {
+    Arc::new(Issuing {
         public_url: IssuerUrl::parse(public_url).unwrap(),
         keys: JsonWebKeySet::default(),
         internal_url: None,
         ca_bundle: Some(CA.to_owned()),
-    }))
+    })
 }
 
 /// The controller as it runs in the operator.
@@ -185,12 +185,12 @@ struct Running {
 async fn run(place: &Place) -> Running {
     let client = place.operator().await;
     let shutdown = CancellationToken::new();
-    let (watched, watches) = registry::watch::start(&client, registry::watch::Metrics::default(), shutdown.clone());
-    tokio::spawn(watches);
+    let (watched, follow) = registry::watch::start(&client, registry::watch::Metrics::default(), shutdown.clone());
+    tokio::spawn(follow);
     let mut synced = watched.synced.clone();
     tokio::time::timeout(Duration::from_secs(10), synced.wait_for(|synced| *synced)).await.expect("synced").unwrap();
     let (settings, settings_seen) = watch::channel(settings(IN_CLUSTER));
-    let (issuing, issuing_seen) = watch::channel(issuing(IN_CLUSTER));
+    let (issuing, issuing_seen) = watch::channel(Some(issuing(IN_CLUSTER)));
     let (leader, leads) = watch::channel(true);
     let context = Context {
         client: client.clone(),
@@ -273,7 +273,7 @@ async fn a_client_is_given_credentials_once_that_is_permitted() {
     assert_eq!(events.list(&ListParams::default()).await.unwrap().items.len(), reasons.len());
 
     // A public URL: other addresses, no certificate, the same secret.
-    running.issuing.send_replace(issuing("https://as.example"));
+    running.issuing.send_replace(Some(issuing("https://as.example")));
     running.settings.send_replace(settings("https://as.example"));
     let end = Instant::now() + Duration::from_secs(10);
     let moved = loop {
