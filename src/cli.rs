@@ -122,7 +122,12 @@ struct AuthserverArgs {
     #[arg(long, env = "LUMOAUTH_TLS", value_name = "DIR", default_value = "/run/secrets/lumoauth/tls")]
     tls: PathBuf,
     /// Directory with keys.json, the keys that sign tokens
-    #[arg(long, env = "LUMOAUTH_SIGNING_KEYS", value_name = "DIR", default_value = "/run/secrets/lumoauth/signing-keys")]
+    #[arg(
+        long,
+        env = "LUMOAUTH_SIGNING_KEYS",
+        value_name = "DIR",
+        default_value = "/run/secrets/lumoauth/signing-keys"
+    )]
     signing_keys: PathBuf,
 }
 

@@ -24,8 +24,10 @@ use crate::{
     webhook::{self, Certificates, Webhook},
 };
 
-/// How long everything may take to end. The webhook drains for eleven seconds; kubelet waits thirty.
-const DRAIN: Duration = Duration::from_secs(20);
+/// How long whoever writes or answers may take to end. The webhook drains for eleven seconds; kubelet waits thirty.
+const DRAIN: Duration = Duration::from_secs(16);
+/// How long the lease may take to be given back, and then the watches to end.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// What the operator is told by its command line.
 #[derive(Clone, Debug)]
@@ -48,7 +50,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let reviews = webhook::Metrics::register(&mut metrics);
     let webhook_listener = bind(options.webhook, "--webhook").await?;
     let admin_listener = bind(options.admin, "--admin").await?;
-    let api = Config::infer().await.context("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG")?;
+    let api =
+        Config::infer().await.context("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG")?;
     let client = Client::try_from(api.clone())?;
 
     // What others read from ends after them: first whoever writes, then the lease, then the watches.
@@ -88,15 +91,14 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     readers.spawn("secrets", publish);
     readers.spawn("metrics", count(snapshot, controllers, reading.clone()));
     readers.spawn("admin", fallible(admin::serve(admin_listener, admin, reading.clone())));
-    let keep = Arc::clone(&certificates).keep(published.authority.clone(), pki::wall_clock, reviews.clone(), reading.clone());
+    let keep =
+        Arc::clone(&certificates).keep(published.authority.clone(), pki::wall_clock, reviews.clone(), reading.clone());
     readers.spawn("certificate", keep);
     let mut election = Tasks::default();
     election.spawn("election", elect);
     let mut writers = Tasks::default();
-    writers.spawn(
-        "system",
-        system::run(context.clone(), place, published.authority, pki::wall_clock, shutdown.clone()),
-    );
+    writers
+        .spawn("system", system::run(context.clone(), place, published.authority, pki::wall_clock, shutdown.clone()));
     writers.spawn("McpServer", mcp_server::run(context.clone(), asker, shutdown.clone()));
     writers.spawn("McpClient", mcp_client::run(context, shutdown.clone()));
     let serve = webhook::serve(webhook_listener, review.router(), certificates, reviews, shutdown.clone());
@@ -110,16 +112,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     };
     shutdown.cancel();
     tracing::info!("the operator ends");
-    let all = async {
-        writers.wait().await;
-        leading.cancel();
-        election.wait().await;
-        reading.cancel();
-        readers.wait().await;
-    };
-    if timeout(DRAIN, all).await.is_err() {
-        tracing::warn!("not everything ended in time");
-    }
+    writers.end(DRAIN).await;
+    leading.cancel();
+    election.end(RELEASE).await;
+    reading.cancel();
+    readers.end(RELEASE).await;
     ended
 }
 
@@ -201,15 +198,84 @@ impl Tasks {
         }
     }
 
-    async fn wait(&mut self) {
-        while let Some(ended) = self.0.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(error = %panicked(&error), "while ending");
+    /// Waits for all, at most `limit`; what takes longer is cut off, so that nothing runs on beside what ends next.
+    async fn end(mut self, limit: Duration) {
+        let all = async {
+            while let Some(ended) = self.0.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(error = %panicked(&error), "while ending");
+                }
             }
+        };
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!(tasks = self.0.len(), "what did not end in time is cut off");
+            self.0.shutdown().await;
         }
     }
 }
 
 fn panicked(error: &JoinError) -> anyhow::Error {
     anyhow::anyhow!("a task panicked: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_or_panics_is_an_error() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("good", std::future::pending());
+        tasks.spawn("short", async {});
+        assert_eq!(tasks.first_end().await.unwrap_err().to_string(), "the task short ended");
+        tasks.spawn("bad", async { panic!("on purpose") });
+        assert!(tasks.first_end().await.unwrap_err().to_string().contains("on purpose"));
+    }
+
+    #[tokio::test]
+    async fn ending_waits_and_then_cuts_off() {
+        let mut tasks = Tasks::default();
+        let end = CancellationToken::new();
+        let (done, mut is_done) = watch::channel(false);
+        let (running, is_running) = watch::channel(());
+        let told = end.clone();
+        tasks.spawn("clean", async move {
+            told.cancelled().await;
+            done.send_replace(true);
+        });
+        tasks.spawn("stuck", async move {
+            let _kept = is_running;
+            std::future::pending::<()>().await;
+        });
+        end.cancel();
+        tasks.end(Duration::from_millis(50)).await;
+        assert!(*is_done.borrow_and_update());
+        assert!(running.is_closed(), "what is stuck does not run on");
+    }
+
+    #[tokio::test]
+    async fn nobody_leads_before_everything_is_listed_or_after_the_election_ended() {
+        let (elected, leader) = watch::channel(true);
+        let (synced, is_synced) = watch::channel(false);
+        let mut leads = synced_leader(leader, is_synced, &CancellationToken::new());
+        tokio::task::yield_now().await;
+        assert!(!*leads.borrow());
+        synced.send_replace(true);
+        leads.wait_for(|leads| *leads).await.unwrap();
+        elected.send_replace(false);
+        leads.wait_for(|leads| !*leads).await.unwrap();
+        elected.send_replace(true);
+        leads.wait_for(|leads| *leads).await.unwrap();
+        drop(elected);
+        leads.wait_for(|leads| !*leads).await.unwrap();
+    }
+
+    #[test]
+    fn ready_is_everything_listed_and_a_certificate() {
+        let (synced, is_synced) = watch::channel(false);
+        let ready = readiness(is_synced, Certificates::new(&webhook::NAMES));
+        assert!(ready().unwrap_err().contains("not listed yet"));
+        synced.send_replace(true);
+        assert!(ready().unwrap_err().contains("no certificate yet"));
+    }
 }
