@@ -363,11 +363,14 @@ fn labelled_pod(name: &str) -> String {
     .to_string()
 }
 
-fn endpoints() -> String {
-    field(
-        &["get", "endpointslices", "-n", NAMESPACE, "-l", "kubernetes.io/service-name=invoices-mcp"],
-        "{.items[*].endpoints[*].addresses[*]}",
-    )
+/// Addresses that the Service sends calls to. Pods without the port are listed too, in a slice that has no ports.
+fn endpoints() -> Vec<String> {
+    let slices =
+        ["get", "endpointslices", "-n", NAMESPACE, "-l", "kubernetes.io/service-name=invoices-mcp", "-o", "json"];
+    let slices: Value = serde_json::from_str(&kubectl(&slices)).unwrap();
+    let with_ports = slices["items"].as_array().unwrap().iter().filter(|slice| slice["ports"].is_array());
+    let endpoints = with_ports.flat_map(|slice| slice["endpoints"].as_array().unwrap());
+    endpoints.map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect()
 }
 
 fn unprotected_pods(cluster: &Cluster) {
@@ -379,7 +382,11 @@ fn unprotected_pods(cluster: &Cluster) {
     kubectl(&["apply", "--server-side", "-f", root().join("manifests/install.yaml").to_str().unwrap()]);
     kubectl(&["wait", "--for=condition=Ready", "pod/around", "-n", NAMESPACE, "--timeout=60s"]);
     let ip = field(&["get", "pod", "around", "-n", NAMESPACE], "{.status.podIP}");
-    assert!(!endpoints().split_whitespace().any(|endpoint| endpoint == ip), "{ip} is an endpoint");
+    let endpoints = endpoints();
+    assert!(endpoints.len() == 1 && !endpoints.contains(&ip), "{ip} is an endpoint: {endpoints:?}");
+    for _ in 0..20 {
+        assert_eq!(cluster.call(None, "tools/list", &json!({})).status, 401);
+    }
     wait_condition("mcpserver", "invoices", "Injected", "False", 60);
     kubectl(&["delete", "pod", "around", "-n", NAMESPACE, "--grace-period=1"]);
     wait_condition("mcpserver", "invoices", "Injected", "True", 60);
