@@ -166,11 +166,10 @@ fn call_at(ip: &str, port: u16, token: Option<&str>, method: &str, params: &Valu
     curl(&arguments)
 }
 
+/// The newest pod of the server: an older one may still be ending.
 fn pod() -> String {
-    field(
-        &["get", "pods", "-n", NAMESPACE, "-l", "app=invoices", "--field-selector=status.phase=Running"],
-        "{.items[0].metadata.name}",
-    )
+    let pods = ["get", "pods", "-n", NAMESPACE, "-l", "app=invoices", "--sort-by=.metadata.creationTimestamp"];
+    field(&pods, "{.items[-1:].metadata.name}")
 }
 
 fn say(step: &str, start: Instant) {
