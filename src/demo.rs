@@ -87,11 +87,9 @@ fn find(number: &str) -> Result<&'static Invoice, String> {
 
 /// Serves MCP at [`PATH`] on `listener` until `shutdown`: revision 2026-07-28 and, without sessions, those before it.
 pub async fn serve(listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-    // The Host is the one its clients know, not ours: the sidecar in front has checked it.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .disable_allowed_hosts()
         .with_cancellation_token(shutdown.child_token());
     let service = StreamableHttpService::new(|| Ok(Invoices), NeverSessionManager::default().into(), config);
     let app = Router::new().route_service(PATH, service);
@@ -134,12 +132,12 @@ mod tests {
         assert_eq!(Invoices::delete_invoice(which()).unwrap_err(), "there is no invoice INV-9");
     }
 
-    /// Posts a message as a sidecar forwards it, with the Host that its clients know, and gives status line and body.
+    /// Posts a message as a sidecar forwards it, and gives status line and body.
     async fn post(address: SocketAddr, headers: &str, body: &Value) -> (String, Value) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let body = body.to_string();
         let request = format!(
-            "POST {PATH} HTTP/1.1\r\nhost: invoices-mcp.quickstart.svc\r\norigin: https://app.example\r\nconnection: close\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{headers}content-length: {}\r\n\r\n{body}",
+            "POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:8000\r\norigin: https://app.example\r\nconnection: close\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{headers}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -50,7 +50,12 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Refusal> {
     let id = call.message.as_ref().and_then(|message| message.id.clone());
     let filter = filter(&permit, call.message.as_deref(), site);
-    let context = Outbound { identity: permit.identity(), org: &running.server.org, filtered: filter.is_some() };
+    let context = Outbound {
+        host: site.upstream.host(),
+        identity: permit.identity(),
+        org: &running.server.org,
+        filtered: filter.is_some(),
+    };
     let request = request(call.head, call.body, site, &context)?;
     let grant = Grant::new(permit, call.message, Arc::clone(running), config.clone());
     let mut watch = Watch::new(grant);

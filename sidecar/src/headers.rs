@@ -4,7 +4,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
         ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
         TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
     },
 };
@@ -17,6 +17,8 @@ const ORG: HeaderName = HeaderName::from_static("x-lumoauth-org");
 
 /// What the outbound headers depend on.
 pub(crate) struct Outbound<'a> {
+    /// What the server is called on loopback.
+    pub(crate) host: &'a HeaderValue,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) org: &'a str,
     /// Whether the response must be readable.
@@ -25,13 +27,20 @@ pub(crate) struct Outbound<'a> {
 
 /// The headers of the request to the server: the client's without credentials, hop-by-hop headers, and anything that
 /// could be taken for a statement about who calls; then ours.
+///
+/// `Host` names the server's own address, as it does to any client on loopback: SDK servers that listen there refuse
+/// other hosts (DNS rebinding), and must not have to be changed. The client's Host was checked in hygiene.
 pub(crate) fn outbound(mut headers: HeaderMap, context: &Outbound<'_>) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(headers.len() + 4);
+    out.insert(HOST, context.host.clone());
     let mut current: Option<HeaderName> = None;
     for (name, value) in headers.drain() {
         // A name that is absent repeats the one before it.
         if let Some(name) = name {
-            let goes = is_hop_by_hop(&name) || is_removed(&name) || (context.filtered && name == ACCEPT_ENCODING);
+            let goes = name == HOST
+                || is_hop_by_hop(&name)
+                || is_removed(&name)
+                || (context.filtered && name == ACCEPT_ENCODING);
             current = (!goes).then_some(name);
         }
         if let Some(name) = &current {
@@ -154,7 +163,8 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Outbound<'static> = Outbound { identity: None, org: "acme", filtered: false };
+    static LOOPBACK: HeaderValue = HeaderValue::from_static("127.0.0.1:8000");
+    const OPEN: Outbound<'static> = Outbound { host: &LOOPBACK, identity: None, org: "acme", filtered: false };
 
     fn sent(name: &'static str, context: &Outbound<'_>) -> bool {
         let name = HeaderName::from_static(name);
@@ -197,7 +207,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case("host")]
     #[case("accept")]
     #[case("accept-encoding")]
     #[case("cookie")]
@@ -213,6 +222,14 @@ mod tests {
     #[case("x-request-id")]
     fn kept(#[case] name: &'static str) {
         assert!(sent(name, &OPEN));
+    }
+
+    #[test]
+    fn the_server_is_called_by_its_own_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("host", HeaderValue::from_static("mcp.example.com"));
+        let out = outbound(headers, &OPEN);
+        assert_eq!(out.get_all("host").iter().collect::<Vec<_>>(), ["127.0.0.1:8000"]);
     }
 
     #[test]

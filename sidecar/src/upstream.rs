@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::{
     body::{Body as _, Incoming, SizeHint},
@@ -41,6 +41,7 @@ pub(crate) struct Unreachable;
 /// A server on loopback, and the connections to it that are idle.
 pub(crate) struct Upstream {
     port: u16,
+    host: HeaderValue,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -72,11 +73,19 @@ pub(crate) struct Exchange {
 
 impl Upstream {
     pub(crate) fn new(port: u16) -> Self {
-        Self { port, idle: Mutex::new(Vec::new()) }
+        // An address and a port are always a header value.
+        let host = HeaderValue::try_from(format!("{}:{port}", Ipv4Addr::LOCALHOST));
+        let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        Self { port, host, idle: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What the server is called on loopback: `127.0.0.1:<port>`.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
     }
 
     /// Sends `request` and gives the response's head. An idle connection that turns out to be closed before anything

@@ -61,7 +61,7 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Source>, FilesError> {
         return Err(FilesError::Empty { path: path() });
     }
     paths.sort();
-    paths.iter().map(|file| read_one(file)).collect()
+    paths.iter().map(read_one).collect()
 }
 
 /// A directory that is read again and again, and compared by content.

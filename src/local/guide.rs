@@ -184,7 +184,7 @@ impl<'a> Scene<'a> {
     fn token(&self, client: &str, scope: &str) -> Step {
         let credentials = quoted(&self.credentials.display().to_string());
         let commands = [
-            format!("member() {{ sed -n 's/.*\"'\"$1\"'\" *: *\"\\([^\"]*\\)\".*/\\1/p'; }}"),
+            r#"member() { sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p'; }"#.to_owned(),
             format!("credential() {{ member \"$2\" < {credentials}/\"$1\".json; }}"),
             "token() { curl -s \"$(credential \"$1\" token_endpoint)\" \\".to_owned(),
             "  -u \"$(credential \"$1\" client_id):$(credential \"$1\" client_secret)\" \\".to_owned(),

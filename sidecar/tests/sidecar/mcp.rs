@@ -51,7 +51,7 @@ async fn the_server_gets_the_exact_bytes_and_our_headers_alone() {
             "accept: application/json, text/event-stream",
             &format!("content-length: {}", body.len()),
             "content-type: application/json",
-            "host: mcp.example.com",
+            &format!("host: 127.0.0.1:{}", bench.upstream.port),
             "mcp-param-region: eu",
             "mcp-session-id: s1",
             "x-custom: kept",
