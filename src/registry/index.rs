@@ -427,6 +427,7 @@ mod tests {
     fn bad_values_name_their_field() {
         for (field, value) in [
             ("resourceUri", json!("http://a.example/mcp")),
+            ("resourceUri", json!("https://a.example/mcp?x=1")),
             ("endpointUrl", json!("ftp://a")),
             ("port", json!(16080)),
             ("path", json!("/a/../b")),

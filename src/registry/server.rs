@@ -88,6 +88,9 @@ pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Server, Vec
         problems.push(Problem::new(Reason::Invalid, format!("spec.{field} {error}")));
     };
     let resource = ResourceUri::parse(&spec.resource_uri).map_err(|error| invalid("resourceUri", &error)).ok();
+    if spec.resource_uri.contains('?') {
+        invalid("resourceUri", &"has a query: remove everything from the ? on");
+    }
     let endpoint_text = spec.endpoint_url.as_deref().unwrap_or(&spec.resource_uri);
     let endpoint = match (&spec.endpoint_url, &resource) {
         (None, resource) => resource.clone(),

@@ -170,6 +170,38 @@ fn nobody_marks_a_running_pod() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn no_other_way_to_the_service_leads_past_the_sidecar() {
+    install();
+    let namespace = Namespace::new("policy-port");
+    let n = namespace.0;
+    let mut fake: serde_json::Value = serde_json::from_str(&pod(n, "fake", IMAGE, false)).unwrap();
+    fake["metadata"]["labels"] = json!({"mcp.lumoauth.dev/server": "invoices"});
+    fake["spec"]["containers"][0]["ports"] = json!([{"name": "mcp-auth", "containerPort": 8000}]);
+    kubectl(&["delete", "mutatingwebhookconfiguration", "lumoauth-webhook"]);
+    let said = try_kubectl(&["apply", "-f", "-"], &fake.to_string());
+    kubectl(&["apply", "--server-side", "-f", crate::support::root().join("manifests/install.yaml").to_str().unwrap()]);
+    assert!(!said.ok && said.text.contains("rename that port"), "{}", said.text);
+
+    let mut waiting: serde_json::Value = serde_json::from_str(&pod(n, "waiting", IMAGE, false)).unwrap();
+    waiting["spec"]["schedulerName"] = json!("nobody");
+    apply_text(&["apply", "-f", "-"], &waiting.to_string());
+    for marks in [
+        json!({"labels": {"mcp.lumoauth.dev/server": "invoices"}}),
+        json!({"annotations": {"mcp.lumoauth.dev/injected": "x"}}),
+    ] {
+        let mut binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": marks,
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "node1"},
+        });
+        binding["metadata"]["name"] = json!("waiting");
+        let path = format!("/api/v1/namespaces/{n}/pods/waiting/binding");
+        let said = try_kubectl(&["create", "--raw", &path, "-f", "-"], &binding.to_string());
+        assert!(!said.ok && said.text.contains("a Binding may not carry"), "{}", said.text);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn the_ca_is_rotated_without_a_refused_pod() {
     install();
     let namespace = Namespace::new("ca-rotation");

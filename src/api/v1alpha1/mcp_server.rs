@@ -75,8 +75,8 @@ pub struct McpServerSpec {
     #[x_kube(
         validation = Rule::new("self == oldSelf")
             .message("resourceUri cannot be changed, tokens are bound to it: create a new McpServer"),
-        validation = Rule::new("isURL(self) && self.matches('^https?://[^/?#@]+([/?][^#]*)?$')")
-            .message("resourceUri must be an absolute URL without user name and fragment: write it as https://host/path"),
+        validation = Rule::new("isURL(self) && self.matches('^https?://[^/?#@]+(/[^?#]*)?$')")
+            .message("resourceUri must be an absolute URL without user name, query and fragment: write it as https://host/path"),
         validation = Rule::new(
             r"self.startsWith('https://') || self.matches('^http://(localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|\\[::1\\]|[a-z0-9-]+[.][a-z0-9-]+[.]svc([.]cluster[.]local)?)(:[0-9]+)?([/?]|$)')"
         )
