@@ -1,7 +1,7 @@
 //! Authorization server metadata (RFC 8414) and keys (RFC 7517).
 
 use axum::response::Response;
-use lumoauth_core::{ScopeSet, metadata::AuthorizationServer};
+use lumoauth_core::metadata::AuthorizationServer;
 
 use super::{
     documents,
@@ -17,14 +17,11 @@ pub(super) async fn authorization_server(org: Result<Org, OrgError>) -> Result<R
 
 fn document(org: &Org) -> AuthorizationServer {
     let issuer = &org.issuer;
-    let scopes =
-        org.servers().fold(ScopeSet::default(), |all, target| all.union(&target.server.policy.declared_scopes()));
     AuthorizationServer {
         issuer: issuer.clone(),
         authorization_endpoint: format!("{issuer}/oauth/authorize"),
         token_endpoint: format!("{issuer}/oauth/token"),
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-        scopes_supported: scopes,
         response_types_supported: vec!["code"],
         grant_types_supported: vec!["client_credentials"],
         token_endpoint_auth_methods_supported: vec!["client_secret_basic", "client_secret_post"],

@@ -73,6 +73,9 @@ impl ProtectedResource {
 }
 
 /// Authorization server metadata (RFC 8414 §2), with the members MCP clients look for.
+///
+/// Without `scopes_supported`, which RFC 8414 recommends and does not require: clients ask for all of it when a resource
+/// names no scope of its own, and the scopes of an organization belong to many resources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorizationServer {
     /// Identical to the identifier the document was asked for (RFC 8414 §3.3).
@@ -83,8 +86,6 @@ pub struct AuthorizationServer {
     pub token_endpoint: String,
     /// RFC 7517.
     pub jwks_uri: String,
-    /// What may be asked for in this organization.
-    pub scopes_supported: ScopeSet,
     /// `["code"]`.
     pub response_types_supported: Vec<&'static str>,
     /// The grants that work.

@@ -4,7 +4,7 @@ use http::header;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::authserver::testing::{INVOICES, ISSUER, REPORTS, World, invoices, server, server_id};
+use crate::authserver::testing::{INVOICES, ISSUER, REPORTS, SECRET, World, id_of, invoices, server, server_id};
 
 const METADATA: [&str; 4] = [
     "/.well-known/oauth-authorization-server/orgs/acme/api/v1",
@@ -26,7 +26,6 @@ async fn rfc8414_the_same_document_under_every_form() {
                 "authorization_endpoint": format!("{ISSUER}/oauth/authorize"),
                 "token_endpoint": format!("{ISSUER}/oauth/token"),
                 "jwks_uri": format!("{ISSUER}/.well-known/jwks.json"),
-                "scopes_supported": ["mcp:admin", "mcp:read", "mcp:write", "report:read"],
                 "response_types_supported": ["code"],
                 "grant_types_supported": ["client_credentials"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
@@ -35,6 +34,24 @@ async fn rfc8414_the_same_document_under_every_form() {
             })
         );
     }
+}
+
+/// SDKs ask for the first of: the challenge's scope, the resource's `scopes_supported`, the issuer's. A server that
+/// requires none must not be asked for those of its neighbours.
+#[tokio::test]
+async fn a_server_without_required_scopes_is_asked_for_none() {
+    let mut world = World::new();
+    let plain = "https://plain.acme.example/mcp";
+    world.put_server(server("acme", "plain", &json!({"resourceUri": plain, "port": 8000})));
+    world.publish();
+    let prm = format!("/orgs/acme/api/v1/.well-known/oauth-protected-resource/mcp/{}", server_id(plain));
+    for path in METADATA.into_iter().chain([prm.as_str()]) {
+        let reply = world.get(path).await;
+        assert_eq!((reply.status.as_u16(), reply.json().get("scopes_supported")), (200, None), "{path}");
+    }
+    let parameters = [("grant_type", "client_credentials"), ("resource", plain)];
+    let reply = world.form(Some((&id_of("acme", "reader"), SECRET)), &parameters).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[tokio::test]
