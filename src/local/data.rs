@@ -27,9 +27,9 @@ pub(super) enum DataError {
     /// The signing keys cannot be used.
     #[error("--data: {path} holds no usable signing keys ({source}): delete it to have new ones")]
     Keys { path: String, source: SigningError },
-    /// A client's credentials cannot be read.
-    #[error("--data: {path} holds no credentials ({source}): delete it to have new ones")]
-    Credentials { path: String, source: serde_json::Error },
+    /// A client's credentials cannot be read. Only where: serde would quote what it found, which may be the secret.
+    #[error("--data: {path} holds no credentials (line {line} column {column}): delete it to have new ones")]
+    Credentials { path: String, line: usize, column: usize },
     /// The system has no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -98,7 +98,11 @@ impl Data {
         token_endpoint: &str,
     ) -> Result<Credentials, DataError> {
         let path = self.credentials_directory().join(format!("{name}.json"));
-        let failed = |source| DataError::Credentials { path: path.display().to_string(), source };
+        let failed = |error: serde_json::Error| DataError::Credentials {
+            path: path.display().to_string(),
+            line: error.line(),
+            column: error.column(),
+        };
         let stored: Option<Credentials> =
             read(&path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(failed)?;
         let client_secret = match &stored {
@@ -234,6 +238,9 @@ mod tests {
         fs::write(directory.path().join("credentials/reader.json"), "{}").unwrap();
         let told = credentials(&data, "http://127.0.0.1:1/i").err().unwrap().to_string();
         assert!(told.contains("reader.json holds no credentials"), "{told}");
+        fs::write(directory.path().join("credentials/reader.json"), "\"s3cret\"").unwrap();
+        let told = credentials(&data, "http://127.0.0.1:1/i").err().unwrap();
+        assert!(!format!("{told} {told:?}").contains("s3cret"), "{told}");
     }
 
     #[test]

@@ -47,9 +47,15 @@ const MAX_KEYS: usize = 32;
 /// Why there is no usable key ring. No variant holds key material.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// Not a JSON document of this version.
-    #[error("the key document cannot be read: {0}")]
-    Document(serde_json::Error),
+    /// Not a JSON document of this version. Only where it breaks off: serde quotes the value it did not expect, and that
+    /// may be a key.
+    #[error("the key document cannot be read: it is not what is expected at line {line} column {column}")]
+    Document {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
     /// A version this build does not know.
     #[error("the key document has version {0}, and this version of LumoAuth reads {VERSION}")]
     Version(u32),
@@ -65,9 +71,9 @@ pub enum SigningError {
     /// The system gave no key, or no signature.
     #[error("the cryptographic library failed")]
     Crypto,
-    /// Claims that are not JSON.
-    #[error("the claims cannot be written: {0}")]
-    Claims(serde_json::Error),
+    /// Claims, or a key document, that are no JSON.
+    #[error("the claims or the key document cannot be written as JSON")]
+    Unwritable,
 }
 
 /// The stored form of a ring.
@@ -146,7 +152,7 @@ impl SigningKey {
     /// Signs an access token with these claims: a JWS in compact form (RFC 7515 §7.1), `typ` `at+jwt` (RFC 9068 §2.1).
     pub fn sign<C: Serialize>(&self, claims: &C) -> Result<String, SigningError> {
         // jsonwebtoken would parse and check the PKCS#8 key anew for every token, a scalar multiplication beside the signature's own.
-        let claims = serde_json::to_vec(claims).map_err(SigningError::Claims)?;
+        let claims = serde_json::to_vec(claims).map_err(|_| SigningError::Unwritable)?;
         let mut token = String::with_capacity(self.header.len() + claims.len().div_ceil(3) * 4 + 87);
         token.push_str(&self.header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
@@ -178,7 +184,8 @@ impl KeyRing {
 
     /// Reads a stored document. Nothing in it is trusted: identifiers are computed again.
     pub fn parse(document: &[u8]) -> Result<Self, SigningError> {
-        let Document { version, keys } = serde_json::from_slice(document).map_err(SigningError::Document)?;
+        let Document { version, keys } = serde_json::from_slice(document)
+            .map_err(|error| SigningError::Document { line: error.line(), column: error.column() })?;
         if version != VERSION {
             return Err(SigningError::Version(version));
         }
@@ -204,7 +211,7 @@ impl KeyRing {
             pkcs8: Zeroizing::new(STANDARD.encode(&*key.pkcs8)),
         });
         let document = Document { version: VERSION, keys: keys.collect() };
-        serde_json::to_string(&document).map(Zeroizing::new).map_err(SigningError::Document)
+        serde_json::to_string(&document).map(Zeroizing::new).map_err(|_| SigningError::Unwritable)
     }
 
     /// Does what is due at `now`: forgets keys whose last token is gone, and adds the next key in time to be published
@@ -421,6 +428,23 @@ mod tests {
         *document.pointer_mut(pointer).unwrap() = value;
         let error = KeyRing::parse(document.to_string().as_bytes()).unwrap_err().to_string();
         assert!(error.contains(message) && !error.contains(&secret), "{error}");
+    }
+
+    #[rstest]
+    #[case("/keys/0/activeFrom")]
+    #[case("/keys/0")]
+    #[case("/version")]
+    fn a_misplaced_key_is_not_quoted(#[case] pointer: &str) {
+        let mut document = stored();
+        let secret = document["keys"][0]["pkcs8"].clone();
+        *document.pointer_mut(pointer).unwrap() = secret.clone();
+        let text = document.to_string();
+        let secret = secret.as_str().unwrap();
+        let quoted = serde_json::from_str::<Document>(&text).err().unwrap().to_string();
+        assert!(quoted.contains(secret), "serde would: {quoted}");
+        let error = KeyRing::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, SigningError::Document { line: 1, .. }));
+        assert!(!format!("{error} {error:?}").contains(secret));
     }
 
     #[test]
