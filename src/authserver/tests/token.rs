@@ -1,5 +1,7 @@
 //! The token endpoint.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, header};
@@ -42,6 +44,24 @@ fn claims(token: &str) -> Value {
 
 async fn basic(world: &World, client: (&str, &str), parameters: &[(&str, &str)]) -> Reply {
     world.form(Some((&id_of(client.0, client.1), SECRET)), parameters).await
+}
+
+#[tokio::test]
+async fn the_audit_line_names_known_clients_alone() {
+    let world = World::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap())).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    let reader = id_of("acme", "reader");
+    let parameters = [GRANT, ("resource", INVOICES)];
+    for (id, secret) in [(reader.as_str(), "wrong"), ("swapped-secret", &reader)] {
+        world.form(Some((id, secret)), &parameters).await.assert_error(401, "invalid_client");
+    }
+    drop(logging);
+    let logged = std::fs::read_to_string(file.path()).unwrap();
+    assert_eq!(logged.matches("event=\"token\"").count(), 2, "{logged}");
+    assert_eq!(logged.matches(&reader).count(), 1, "{logged}");
+    assert!(!logged.contains("swapped-secret"), "{logged}");
 }
 
 const READER: (&str, &str) = ("acme", "reader");

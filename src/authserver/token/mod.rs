@@ -26,7 +26,8 @@ use super::{
 /// What the audit line of a token request tells; filled as far as the request came. No secret and no token.
 #[derive(Default)]
 struct Trail {
-    /// Whom the request claims to come from; proven only where a token was issued, or refused after authentication.
+    /// Which registered client the request claims to come from; proven only where a token was issued, or refused after
+    /// authentication. Nothing else a caller writes there, as it may be a secret in the wrong place.
     client: Option<ClientId>,
     resource: Option<String>,
     scope: String,
@@ -77,7 +78,7 @@ pub(super) async fn token(
 fn issue(org: &Org, headers: &HeaderMap, uri: &Uri, body: &[u8], trail: &mut Trail) -> Result<Vec<u8>, Refused> {
     let parameters = Parameters::parse(headers, uri, body)?;
     let credentials = client::credentials(headers, &parameters)?;
-    trail.client = Some(credentials.id.clone());
+    trail.client = org.client(&credentials.id).map(|_| credentials.id.clone());
     let authenticated: Authenticated<'_> = client::authenticate(org, &credentials)?;
     grant::check(&parameters, &authenticated)?;
     let audience: Audience = resource::choose(org, &parameters, &authenticated)?;
