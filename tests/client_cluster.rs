@@ -334,6 +334,58 @@ async fn secrets_rotate_heal_and_are_taken_over() {
 
 #[tokio::test]
 #[ignore = "needs a cluster"]
+async fn a_secret_of_an_earlier_client_and_one_that_was_planted_are_replaced() {
+    let place = Place::new("lives").await;
+    place.permit_credentials().await;
+    let running = run(&place).await;
+    let (clients, secrets) = (place.api::<McpClient>(), place.api::<Secret>());
+    // The Secrets must outlast the garbage collector.
+    let hold = |held: Value| Patch::Merge(json!({"metadata": {"finalizers": held}}));
+
+    place.create_client("agent", json!({})).await;
+    place.client_that("agent", "ready", |object| has(object, "Ready", "True", "Ready")).await;
+    secrets.patch("agent-oauth", &PatchParams::default(), &hold(json!(["test.example/hold"]))).await.unwrap();
+    let leaked = hash_of(&secrets.get("agent-oauth").await.unwrap());
+    clients.delete("agent", &DeleteParams::background()).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while clients.get_opt("agent").await.unwrap().is_some() {
+        assert!(Instant::now() < end, "the McpClient is not deleted");
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    let planted: Secret = serde_json::from_value(json!({
+        "metadata": {
+            "name": "planted-oauth", "labels": {"app.kubernetes.io/managed-by": "lumoauth"},
+            "finalizers": ["test.example/hold"],
+            "ownerReferences": [{
+                "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient", "name": "planted", "uid": "guessed",
+            }],
+        },
+        "stringData": {"client_secret": "a".repeat(43)},
+    }))
+    .unwrap();
+    let known = hash_of(&secrets.create(&PostParams::default(), &planted).await.unwrap());
+
+    for (name, old) in [("agent", leaked), ("planted", known)] {
+        place.create_client(name, json!({})).await;
+        let ready = place.client_that(name, "ready", |object| has(object, "Ready", "True", "Ready")).await;
+        let secret = secrets.get(&format!("{name}-oauth")).await.unwrap();
+        // Of an attempt that the garbage collector came in the way of, a hash may be left behind the newest.
+        assert_eq!(hashes(&ready).first(), Some(&hash_of(&secret)), "{name}");
+        assert!(!hashes(&ready).contains(&old), "{name}");
+        let owners: Vec<_> = secret.owner_references().iter().map(|owner| owner.uid.clone()).collect();
+        assert!(owners.contains(&ready.uid().unwrap()), "{name}: {owners:?}");
+    }
+
+    running.shutdown.cancel();
+    for secret in ["agent-oauth", "planted-oauth"] {
+        secrets.patch(secret, &PatchParams::default(), &hold(json!(null))).await.unwrap();
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
 async fn what_is_not_ours_is_left_alone_and_what_is_not_valid_is_told() {
     let place = Place::new("strangers").await;
     place.permit_credentials().await;

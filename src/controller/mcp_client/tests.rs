@@ -9,6 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{
+    apply::Outcome,
     build::{self, Plan},
     credentials::ClientSecret,
     dereference::{Held, Seen},
@@ -73,9 +74,18 @@ fn seen(changes: &Value, held: Held) -> Seen {
 }
 
 fn secret(value: &ClientSecret) -> Held {
-    let mut secret = Secret { data: Some(value.data([])), ..Secret::default() };
-    secret.metadata.resource_version = Some("3".to_owned());
-    Held::Present(Box::new(secret))
+    secret_of(
+        value,
+        &[json!({"apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient", "name": "agent", "uid": "u"})],
+    )
+}
+
+fn secret_of(value: &ClientSecret, owners: &[Value]) -> Held {
+    let metadata = json!({
+        "resourceVersion": "3", "labels": {"app.kubernetes.io/managed-by": "lumoauth"}, "ownerReferences": owners,
+    });
+    let metadata = serde_json::from_value(metadata).unwrap();
+    Held::Present(Box::new(Secret { metadata, data: Some(value.data([])), ..Secret::default() }))
 }
 
 fn valid(changes: &Value, held: Held) -> Valid {
@@ -120,6 +130,18 @@ fn a_secret_without_a_status_is_hashed_not_rotated() {
     assert!(plan.announces);
     assert_eq!(hashes(&plan.secrets), [("a".to_owned(), None)]);
     assert_eq!(handed_out(&plan), hash("a"));
+}
+
+#[rstest]
+#[case::earlier_life(&[json!({"apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient", "name": "agent", "uid": "earlier"})])]
+#[case::other_client(&[json!({"apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient", "name": "other", "uid": "o"})])]
+#[case::nobody(&[])]
+fn a_secret_of_another_object_is_not_taken_over(#[case] owners: &[Value]) {
+    let plan = plan(&json!({}), secret_of(&letter("a"), owners));
+    assert!(plan.announces);
+    assert_eq!(hashes(&plan.secrets), [("n".to_owned(), None)]);
+    assert_eq!(handed_out(&plan), hash("n"));
+    assert_eq!(plan.credentials.metadata.resource_version.as_deref(), Some("3"));
 }
 
 #[test]
@@ -313,7 +335,7 @@ fn a_client_that_is_no_longer_accepted_keeps_its_hashes() {
     });
     let seen = seen(&changes, Held::Absent);
     let stop = validate::validate(&seen).unwrap_err();
-    let outcome = super::Outcome::stopped(&seen, stop, now());
+    let outcome = Outcome::stopped(&seen, stop, now());
     let status = status::status(&seen, &outcome, now());
     assert_eq!(hashes(&status.secrets), [("a".to_owned(), None)]);
     assert_eq!(status.rotated_for.as_deref(), Some("1"));
@@ -322,7 +344,7 @@ fn a_client_that_is_no_longer_accepted_keeps_its_hashes() {
 #[test]
 fn the_status_says_it_all_and_says_it_the_same_way_again() {
     let seen = seen(&json!({}), Held::Forbidden(RBAC.to_owned()));
-    let outcome = super::Outcome::stopped(&seen, validate::validate(&seen).unwrap_err(), now());
+    let outcome = Outcome::stopped(&seen, validate::validate(&seen).unwrap_err(), now());
     let first = status::status(&seen, &outcome, now());
     assert_eq!(first.observed_generation, Some(2));
     assert_eq!(first.org_id.as_deref(), Some("acme"));

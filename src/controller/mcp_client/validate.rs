@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::ResourceExt as _;
 use lumoauth_core::{ClientId, IssuerUrl};
 
 use super::{
@@ -60,7 +61,7 @@ pub(super) struct Valid {
 /// The Secret as it is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeldSecret {
-    /// What it hands out.
+    /// What it hands out to this very object.
     pub(super) value: Option<ClientSecret>,
     /// Its version.
     pub(super) version: Option<String>,
@@ -99,7 +100,7 @@ fn credentials(seen: &Seen, client: &Client) -> Result<Valid, Finding> {
     let held = match &seen.held {
         Held::Forbidden(reply) => return Err(not_permitted(namespace, &secret_name, reply)),
         Held::Absent => None,
-        Held::Present(secret) => Some(held_secret(secret)),
+        Held::Present(secret) => Some(held_secret(secret, &seen.object)),
     };
     let (Some(issuing), Some(org), Some(client_id)) = (&seen.issuing, &seen.org, &seen.id) else {
         let message = "the signing keys of the authorization server do not exist yet: the operator makes them when it \
@@ -116,8 +117,12 @@ fn credentials(seen: &Seen, client: &Client) -> Result<Valid, Finding> {
     })
 }
 
-fn held_secret(secret: &Secret) -> HeldSecret {
-    HeldSecret { value: ClientSecret::of(secret), version: secret.metadata.resource_version.clone() }
+/// A Secret of another owner, an earlier object of the same name among them, hands out nothing: what it holds may have
+/// leaked, or was planted.
+fn held_secret(secret: &Secret, object: &McpClient) -> HeldSecret {
+    let owns = |owner: &OwnerReference| Some(&owner.uid) == object.metadata.uid.as_ref();
+    let value = secret.owner_references().iter().any(owns).then(|| ClientSecret::of(secret)).flatten();
+    HeldSecret { value, version: secret.metadata.resource_version.clone() }
 }
 
 /// The condition of a Secret that the operator may not read or write. Not every 403 is RBAC's: a quota or an
