@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
 
 use super::{
@@ -17,15 +17,18 @@ use super::{
 use crate::{
     api::v1alpha1::{
         ClientSecretStatus, McpClient,
-        condition::{Finding, Type},
+        condition::{Finding, Status, Type},
     },
     controller::{Context, WriteError},
 };
 
 /// When to come back to what another write was in the way of.
 pub(super) const SOON: Duration = Duration::from_secs(1);
-/// When to come back to a Secret that cannot be written: a RoleBinding is noticed so soon.
+/// When to come back to a Secret that cannot be written, at first: a RoleBinding that is made right away is noticed so
+/// soon.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long that goes on.
+const AT_FIRST: Duration = Duration::from_mins(1);
 
 /// What was reached.
 #[derive(Clone, Debug)]
@@ -50,7 +53,8 @@ impl Outcome {
     /// Nothing was done, for that reason; what worked works on.
     pub(super) fn stopped(seen: &Seen, stop: Stop, now: Timestamp) -> Self {
         let old = seen.object.status.clone().unwrap_or_default();
-        let waits = stop.accepted.status != crate::api::v1alpha1::condition::Status::True;
+        let is_refused = stop.accepted.status == Status::True && stop.credentials.status != Status::True;
+        let again = if is_refused { retry(&old.conditions, now) } else { build::RESYNC };
         Self {
             object: seen.object.clone(),
             secrets: build::unexpired(&old.secrets, now),
@@ -58,12 +62,23 @@ impl Outcome {
             last_rotated: old.last_rotated,
             accepted: stop.accepted,
             credentials: stop.credentials,
-            again: if waits { build::RESYNC } else { RETRY },
+            again,
         }
     }
 }
 
-pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan) -> Result<Outcome, WriteError> {
+/// When to come back to a client whose credentials are refused: after as long again as they have been, which doubles each
+/// time, so that refusals that stay cost next to nothing.
+pub(super) fn retry(conditions: &[Condition], now: Timestamp) -> Duration {
+    let is_refusal = |condition: &&Condition| {
+        condition.type_ == Type::CredentialsReady.as_str() && condition.status == Status::False.as_str()
+    };
+    let since = conditions.iter().find(is_refusal).map_or(now, |condition| condition.last_transition_time.0);
+    let refused = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    if refused < AT_FIRST { RETRY } else { refused.min(build::RESYNC) }
+}
+
+pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan, now: Timestamp) -> Result<Outcome, WriteError> {
     let mut outcome = Outcome {
         object: seen.object.clone(),
         secrets: plan.secrets,
@@ -80,13 +95,13 @@ pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan) -> Result<
             outcome.secrets = old.secrets;
             outcome.rotated_for = old.rotated_for;
             outcome.last_rotated = old.last_rotated;
-            return refused(outcome, &plan.credentials.name_any(), error);
+            return refused(outcome, &plan.credentials.name_any(), error, now);
         }
         outcome.object = status::announce(context, seen, &outcome).await?;
     }
     match context.apply(&plan.credentials).await {
         Ok(_) => Ok(outcome),
-        Err(error) => refused(outcome, &plan.credentials.name_any(), error),
+        Err(error) => refused(outcome, &plan.credentials.name_any(), error, now),
     }
 }
 
@@ -96,7 +111,7 @@ fn ready(secret: &str) -> Finding {
 }
 
 /// A refusal as a condition; what is no refusal stays an error.
-fn refused(mut outcome: Outcome, secret: &str, error: WriteError) -> Result<Outcome, WriteError> {
+fn refused(mut outcome: Outcome, secret: &str, error: WriteError, now: Timestamp) -> Result<Outcome, WriteError> {
     let namespace = outcome.object.namespace().unwrap_or_default();
     outcome.credentials = match error {
         WriteError::NotLeader | WriteError::Conflict => return Err(error),
@@ -111,6 +126,7 @@ fn refused(mut outcome: Outcome, secret: &str, error: WriteError) -> Result<Outc
         WriteError::Forbidden(reply) => validate::not_permitted(&namespace, secret, &reply),
         error @ (WriteError::Encode(_) | WriteError::Api(_)) => validate::write_failed(secret, &error.to_string()),
     };
-    outcome.again = RETRY;
+    let old = outcome.object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    outcome.again = retry(old, now);
     Ok(outcome)
 }

@@ -115,7 +115,7 @@ async fn reconcile_once(context: &Context, key: &ObjectKey) -> Result<Next, Erro
         Err(stop) => Outcome::stopped(&seen, stop, now),
         Ok(valid) => {
             let plan = build::build(&valid, &ClientSecret::generate().map_err(Error::Random)?, now);
-            apply::apply(context, &seen, plan).await?
+            apply::apply(context, &seen, plan, now).await?
         }
     };
     status::write(context, &seen, &outcome, now).await?;

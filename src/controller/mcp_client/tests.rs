@@ -144,6 +144,27 @@ fn a_secret_of_another_object_is_not_taken_over(#[case] owners: &[Value]) {
     assert_eq!(plan.credentials.metadata.resource_version.as_deref(), Some("3"));
 }
 
+#[rstest]
+#[case::for_the_first_time(None, 10)]
+#[case::it_was_ready(Some(("True", 100_000)), 10)]
+#[case::by_another_clock(Some(("False", -30)), 10)]
+#[case::for_59_seconds(Some(("False", 59)), 10)]
+#[case::for_a_minute(Some(("False", 60)), 60)]
+#[case::for_two(Some(("False", 120)), 120)]
+#[case::for_a_day(Some(("False", 86400)), 300)]
+fn a_refusal_is_looked_at_less_and_less(#[case] before: Option<(&str, i64)>, #[case] expected: u64) {
+    let conditions: Vec<_> = before
+        .map(|(status, seconds)| {
+            let since = now().checked_sub(SignedDuration::from_secs(seconds)).unwrap().to_string();
+            json!({"type": "CredentialsReady", "status": status, "reason": "r", "message": "", "lastTransitionTime": since})
+        })
+        .into_iter()
+        .collect();
+    let seen = seen(&json!({"status": {"conditions": conditions}}), Held::Forbidden(RBAC.to_owned()));
+    let outcome = Outcome::stopped(&seen, validate::validate(&seen).unwrap_err(), now());
+    assert_eq!(outcome.again.as_secs(), expected);
+}
+
 #[test]
 fn what_is_so_stays_so() {
     let last = "2026-02-01T00:00:00Z";
