@@ -41,8 +41,11 @@ use crate::api::{
 /// How long a burst of events is gathered into one snapshot.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Objects in one page of a list.
-const PAGE: u32 = 250;
+/// Objects in one page of a list: all of them are in memory as they came, up to a megabyte and more each.
+const PAGE: u32 = 50;
+
+/// Bytes of the rotate annotation that are kept: room for every character that counts.
+const MAX_ROTATE: usize = 1024;
 
 /// What the watches publish.
 #[derive(Clone, Debug)]
@@ -89,9 +92,9 @@ pub fn start(
     let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let (synced, is_synced) = watch::channel(false);
     let events = stream::select_all([
-        events::<DeserializeGuard<McpServer>>(client, |event| Event::Server(Box::new(event))),
-        events::<DeserializeGuard<McpClient>>(client, |event| Event::Client(Box::new(event))),
-        events::<PartialObjectMeta<Namespace>>(client, |event| Event::Namespace(Box::new(event))),
+        events::<DeserializeGuard<McpServer>>(client, slim_server, |event| Event::Server(Box::new(event))),
+        events::<DeserializeGuard<McpClient>>(client, slim, |event| Event::Client(Box::new(event))),
+        events::<PartialObjectMeta<Namespace>>(client, slim, |event| Event::Namespace(Box::new(event))),
     ]);
     let publisher = Publisher { feed: Feed::default(), metrics, snapshot, synced };
     let run = async move {
@@ -111,6 +114,7 @@ enum Event {
 
 fn events<K>(
     client: &Client,
+    slim: fn(&mut K),
     wrap: fn(Result<watcher::Event<K>, watcher::Error>) -> Event,
 ) -> Pin<Box<dyn Stream<Item = Event> + Send>>
 where
@@ -120,8 +124,9 @@ where
     watcher(Api::<K>::all(client.clone()), config).default_backoff().modify(slim).map(wrap).boxed()
 }
 
-/// Drops what nobody reads: of `managedFields` only the times of those who wrote the spec are kept
-/// ([`super::ServerEntry::updated_at`]).
+/// Drops what nobody reads, as whoever may write an object could fill the memory of every reader with it. Kept are: of
+/// `managedFields` the times of those who wrote the spec ([`super::ServerEntry::updated_at`]), of annotations what
+/// rotates a secret, of labels the organization of a namespace.
 fn slim<K: Resource>(object: &mut K) {
     let writes_spec = |fields: &serde_json::Value| fields.get("f:spec").is_some();
     let metadata = object.meta_mut();
@@ -135,7 +140,24 @@ fn slim<K: Resource>(object: &mut K) {
         }
     }
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        annotations.retain(|name, _| name == names::ROTATE);
+        for value in annotations.values_mut() {
+            value.truncate(value.floor_char_boundary(MAX_ROTATE));
+            value.shrink_to_fit();
+        }
+    }
+    if let Some(labels) = &mut metadata.labels {
+        labels.retain(|name, _| name == names::ORG);
+    }
+    metadata.owner_references = None;
+    metadata.finalizers = None;
+}
+
+/// The same of an McpServer, whose status is read only where it is written. That of an McpClient holds the hashes.
+fn slim_server(object: &mut DeserializeGuard<McpServer>) {
+    slim(object);
+    if let Ok(server) = &mut object.0 {
+        server.status = None;
     }
 }
 
@@ -444,12 +466,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_times_of_the_spec_are_kept() {
-        let mut object: McpServer = serde_json::from_value(json!({
+    fn only_what_somebody_reads_is_kept() {
+        let mut object: DeserializeGuard<McpServer> = serde_json::from_value(json!({
             "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpServer",
             "metadata": {
                 "namespace": "acme", "name": "a", "creationTimestamp": "2026-01-01T00:00:00Z",
-                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "x"},
+                "annotations": {
+                    "kubectl.kubernetes.io/last-applied-configuration": "{}", "other": "x",
+                    "mcp.lumoauth.dev/rotate": "ä".repeat(2000),
+                },
+                "labels": {"app": "x", "mcp.lumoauth.dev/org": "acme"},
+                "finalizers": ["example.com/f"],
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "o"}],
                 "managedFields": [
                     {"manager": "kubectl", "operation": "Apply", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:port": {}}}},
                     {"manager": "labeller", "operation": "Update", "time": "2026-01-05T00:00:00Z", "fieldsV1": {"f:metadata": {}}},
@@ -457,19 +485,40 @@ mod tests {
                 ]
             },
             "spec": {"resourceUri": "https://a.example/mcp", "port": 8000},
+            "status": {"serverId": "mcp_0"},
         }))
         .unwrap();
-        slim(&mut object);
+        slim_server(&mut object);
+        let object = object.0.unwrap();
         let kept = object.metadata.managed_fields.as_ref().unwrap();
         assert_eq!(kept.len(), 1);
         assert!(kept[0].fields_v1.is_none());
-        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), ["kept"]);
+        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), [names::ROTATE]);
+        assert_eq!(object.annotations()[names::ROTATE], "ä".repeat(512));
+        assert_eq!(object.labels().keys().collect::<Vec<_>>(), [names::ORG]);
+        assert!(object.owner_references().is_empty() && object.finalizers().is_empty());
+        assert_eq!(object.status, None);
 
         let mut feed = listed();
         feed.index.apply_server(Parsed::Object(Arc::new(object)));
         let snapshot = feed.index.snapshot();
         let updated = snapshot.servers[&ObjectKey::new("acme", "a")].updated_at().unwrap();
         assert_eq!(updated.to_string(), "2026-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn a_client_keeps_the_hashes_of_its_secrets() {
+        let mut object: DeserializeGuard<McpClient> = serde_json::from_value(json!({
+            "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient",
+            "metadata": {"namespace": "acme", "name": "a", "annotations": {"mcp.lumoauth.dev/rotate": "1", "other": "x"}},
+            "spec": {"grantTypes": ["ClientCredentials"], "authentication": {"method": "ClientSecretBasic"}},
+            "status": {"secrets": [{"sha256": "0"}]},
+        }))
+        .unwrap();
+        slim(&mut object);
+        let object = object.0.unwrap();
+        assert_eq!(object.status.as_ref().unwrap().secrets.len(), 1);
+        assert_eq!(object.annotations().iter().collect::<Vec<_>>(), [(&names::ROTATE.to_owned(), &"1".to_owned())]);
     }
 
     #[tokio::test]
