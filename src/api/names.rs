@@ -21,6 +21,9 @@ pub const MANAGER: &str = "lumoauth";
 
 /// Namespace of the control plane.
 pub const SYSTEM_NAMESPACE: &str = "lumoauth-system";
+/// Namespaces whose pods the webhook is never asked about (its `namespaceSelector`), so that it cannot keep a cluster or
+/// itself from starting.
+pub const NEVER_INJECTED: [&str; 2] = ["kube-system", SYSTEM_NAMESPACE];
 /// Service of the authorization server.
 pub const AUTHSERVER: &str = "lumoauth-authserver";
 /// Service of the webhook, and name of its MutatingWebhookConfiguration.

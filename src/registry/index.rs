@@ -14,7 +14,10 @@ use super::{
     client_id,
     server::{self, AllowedClient, Server},
 };
-use crate::api::v1alpha1::{McpClient, McpServer};
+use crate::api::{
+    names,
+    v1alpha1::{McpClient, McpServer},
+};
 
 /// A watched object: read, or at least known to exist.
 #[derive(Clone, Debug)]
@@ -67,7 +70,8 @@ impl Index {
         let (key, record) = match parsed {
             Parsed::Object(object) => {
                 let key = key_of(&*object);
-                let parsed = server::parse(&key, &object.spec).map_err(|problems| joined(&problems));
+                let parsed = guardable(&key)
+                    .and_then(|()| server::parse(&key, &object.spec).map_err(|problems| joined(&problems)));
                 (key, ServerRecord { object: Some(object), parsed })
             }
             Parsed::Malformed { key, error } => {
@@ -169,7 +173,7 @@ impl Index {
                     Reason::InvalidOrg,
                     format!(
                         "namespace {name:?} is labelled {}={label}: use lower-case letters, digits and -",
-                        crate::api::names::ORG
+                        names::ORG
                     ),
                 )
             }),
@@ -177,7 +181,7 @@ impl Index {
                 Reason::OrgConflict,
                 format!(
                     "another namespace is labelled {org}={name}, and this one is not: label it {org}={name} to join that organization, or with another value",
-                    org = crate::api::names::ORG
+                    org = names::ORG
                 ),
             )),
             None => OrgId::parse(name)
@@ -210,6 +214,20 @@ impl Index {
 
 fn joined(problems: &[Problem]) -> Problem {
     Problem::join(problems).unwrap_or_else(|| Problem::new(Reason::Invalid, "the spec is not valid"))
+}
+
+/// Refuses an McpServer whose pods cannot be protected: one that was accepted would say that they could.
+fn guardable(key: &ObjectKey) -> Result<(), Problem> {
+    if !names::NEVER_INJECTED.contains(&key.namespace.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Reason::SystemNamespace,
+        format!(
+            "pods of namespace {:?} never get a sidecar: create the McpServer and its workload in another namespace",
+            key.namespace
+        ),
+    ))
 }
 
 fn created_at<K: kube::Resource>(object: &K) -> Option<Timestamp> {
@@ -405,6 +423,28 @@ mod tests {
         assert_eq!(reason(&snapshot, "other", "a"), None);
         assert_eq!(reason(&snapshot, "odd", "a"), Some(Reason::InvalidOrg));
         assert_eq!(reason(&snapshot, "unknown", "a"), Some(Reason::NamespaceUnknown));
+    }
+
+    #[test]
+    fn a_server_in_a_system_namespace_denies_and_takes_no_resource() {
+        let mut index = index(&[("acme", Some("acme")), ("kube-system", Some("acme")), ("lumoauth-system", None)]);
+        index.apply_server(server("kube-system", "a", T1, &spec()));
+        index.apply_server(server("lumoauth-system", "a", T1, &spec()));
+        index.apply_server(server("acme", "a", T2, &spec()));
+        let snapshot = index.snapshot();
+        assert_eq!(reason(&snapshot, "kube-system", "a"), Some(Reason::SystemNamespace));
+        assert_eq!(reason(&snapshot, "lumoauth-system", "a"), Some(Reason::SystemNamespace));
+        assert_eq!(reason(&snapshot, "acme", "a"), None);
+    }
+
+    #[test]
+    fn system_namespaces_are_those_the_webhook_is_not_asked_about() {
+        let manifest = include_str!("../../manifests/base/webhook.yaml");
+        let (_, selector) = manifest.split_once("namespaceSelector:").unwrap();
+        let (_, values) = selector.split_once("values:").unwrap();
+        let (values, _) = values.split_once(']').unwrap();
+        let values: Vec<_> = values.trim_start_matches([' ', '[']).split(',').map(str::trim).collect();
+        assert_eq!(values, names::NEVER_INJECTED);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Reason {
     InvalidOrg,
     /// The namespace is not known (yet).
     NamespaceUnknown,
+    /// Pods of the namespace never get a sidecar.
+    SystemNamespace,
     /// An older object of the organization has the same resourceUri.
     ResourceTaken,
     /// The object could not be read at all.
@@ -30,6 +32,7 @@ impl Reason {
             Self::OrgConflict => "OrgConflict",
             Self::InvalidOrg => "InvalidOrg",
             Self::NamespaceUnknown => "NamespaceUnknown",
+            Self::SystemNamespace => "SystemNamespace",
             Self::ResourceTaken => "ResourceTaken",
             Self::Malformed => "Malformed",
         }
