@@ -24,7 +24,8 @@ use crate::{
     webhook::{self, Certificates, Webhook},
 };
 
-/// How long whoever writes or answers may take to end. The webhook drains for eleven seconds; kubelet waits thirty.
+/// How long whoever writes, and beside them the webhook, may take to end. The webhook drains for eleven seconds; kubelet
+/// waits thirty.
 const DRAIN: Duration = Duration::from_secs(16);
 /// How long the lease may take to be given back, and then the watches to end.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -54,7 +55,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         Config::infer().await.context("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG")?;
     let client = Client::try_from(api.clone())?;
 
-    // What others read from ends after them: first whoever writes, then the lease, then the watches.
+    // What others read from ends after them: first whoever writes, then the lease, and beside both the webhook; then the
+    // watches.
     let (reading, leading) = (CancellationToken::new(), CancellationToken::new());
     let place = Place::default();
     let (settings, follow) = settings::follow(options.config, reading.clone())?;
@@ -101,23 +103,30 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .spawn("system", system::run(context.clone(), place, published.authority, pki::wall_clock, shutdown.clone()));
     writers.spawn("McpServer", mcp_server::run(context.clone(), asker, shutdown.clone()));
     writers.spawn("McpClient", mcp_client::run(context, shutdown.clone()));
+    let mut webhook = Tasks::default();
     let serve = webhook::serve(webhook_listener, review.router(), certificates, reviews, shutdown.clone());
-    writers.spawn("webhook", fallible(serve));
+    webhook.spawn("webhook", fallible(serve));
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         ended = writers.first_end() => ended,
+        ended = webhook.first_end() => ended,
         ended = election.first_end() => ended,
         ended = readers.first_end() => ended,
     };
     shutdown.cancel();
     tracing::info!("the operator ends");
-    writers.end(DRAIN).await;
-    leading.cancel();
-    election.end(RELEASE).await;
+    tokio::join!(hand_over(writers, election, &leading), webhook.end(DRAIN));
     reading.cancel();
     readers.end(RELEASE).await;
     ended
+}
+
+/// Ends whoever writes, then gives the lease back: the next leader need not wait for this replica's webhook.
+async fn hand_over(writers: Tasks, election: Tasks, leading: &CancellationToken) {
+    writers.end(DRAIN).await;
+    leading.cancel();
+    election.end(RELEASE).await;
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
@@ -251,6 +260,24 @@ mod tests {
         tasks.end(Duration::from_millis(50)).await;
         assert!(*is_done.borrow_and_update());
         assert!(running.is_closed(), "what is stuck does not run on");
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_given_back_after_the_last_write() {
+        let (leading, written) = (CancellationToken::new(), CancellationToken::new());
+        let (mut writers, mut election) = (Tasks::default(), Tasks::default());
+        let (last, given_back) = (written.clone(), leading.clone());
+        writers.spawn("writer", async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            last.cancel();
+        });
+        let (told, is_told) = tokio::sync::oneshot::channel();
+        election.spawn("election", async move {
+            given_back.cancelled().await;
+            let _ = told.send(written.is_cancelled());
+        });
+        hand_over(writers, election, &leading).await;
+        assert_eq!(is_told.await, Ok(true));
     }
 
     #[tokio::test]
