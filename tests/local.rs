@@ -374,6 +374,7 @@ fn protect_guards_a_server_that_runs() {
 #[case(&["--protect", "http://127.0.0.1:{listen}/mcp"], 1, "is also that of --listen")]
 #[case(&["--listen", "0.0.0.0:{free}"], 1, "loopback only: write 127.0.0.1:")]
 #[case(&["--listen", "8080"], 2, "--listen")]
+#[case(&["--sidecar-port", "65535"], 1, "no port from 65535 on is left for its sidecar: write a lower --sidecar-port")]
 #[case(&["--data", "mcp/file/data"], 1, "--data: cannot make the directory mcp/file/data")]
 #[case(&["--lisen", "127.0.0.1:1"], 2, "--listen")]
 #[case(&["--log-level", "inf"], 1, "write error, warn, info, debug")]
@@ -381,7 +382,10 @@ fn mistakes_on_the_command_line(#[case] flags: &[&str], #[case] code: i32, #[cas
     let directory = directory(&[("file", "")]);
     fs::create_dir(directory.path().join("empty")).unwrap();
     let (listen, sidecar) = free_ports(2);
-    let mut all = vec!["--sidecar-port".to_owned(), sidecar.to_string()];
+    let mut all = Vec::new();
+    if !flags.contains(&"--sidecar-port") {
+        all.extend(["--sidecar-port".to_owned(), sidecar.to_string()]);
+    }
     if !flags.contains(&"--listen") {
         all.extend(["--listen".to_owned(), format!("127.0.0.1:{listen}")]);
     }

@@ -4,7 +4,7 @@ use super::{
     Upstream,
     files::Source,
     manifest::{self, Manifests},
-    plan::Ports,
+    plan::{self, Ports},
     world::ApplyError,
 };
 use crate::{api::v1alpha1::McpServer, demo};
@@ -12,9 +12,10 @@ use crate::{api::v1alpha1::McpServer, demo};
 /// The demo, with its MCP servers on these ports.
 pub(super) fn demo(upstreams: &[u16], ports: Ports) -> Result<Manifests, ApplyError> {
     let mut manifests = parse("the demo", include_str!("demo.yaml"))?;
-    let servers = manifests.servers.iter_mut().map(|server| &mut server.object);
-    for ((server, upstream), sidecar) in servers.zip(upstreams).zip(ports.first..) {
-        place(server, *upstream, demo::PATH, sidecar);
+    let mut sidecars = ports.first..=u16::MAX;
+    for (server, upstream) in manifests.servers.iter_mut().zip(upstreams) {
+        let sidecar = sidecars.next().ok_or_else(|| ApplyError::Manifests(vec![plan::no_port(server, ports)]))?;
+        place(&mut server.object, *upstream, demo::PATH, sidecar);
     }
     Ok(manifests)
 }
@@ -53,6 +54,13 @@ mod tests {
         assert_eq!(resources, ["http://127.0.0.1:20000/mcp", "http://127.0.0.1:20001/mcp"]);
         assert_eq!(seen.iter().map(|spec| spec.port).collect::<Vec<_>>(), [30000, 30001]);
         assert_eq!(manifests.clients.len(), 2);
+    }
+
+    #[test]
+    fn the_demo_needs_a_port_for_each_server() {
+        let last = |first| demo(&[30000, 30001], Ports { first, ..PORTS });
+        assert!(last(u16::MAX - 1).is_ok());
+        assert!(last(u16::MAX).unwrap_err().to_string().contains("--sidecar-port"));
     }
 
     #[test]

@@ -84,7 +84,10 @@ pub(super) fn plan(
             }
             (None, Some(address)) => Guarded { address, resource: written.clone(), written },
             (None, None) => {
-                let Some(port) = free.next() else { continue };
+                let Some(port) = free.next() else {
+                    errors.push(no_port(server, ports));
+                    continue;
+                };
                 let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
                 Guarded { address, resource: format!("http://{address}{}", resource.path()), written }
             }
@@ -107,6 +110,16 @@ pub(super) fn plan(
     }
     let servers = servers.into_iter().map(|server| rewrite(server, &guarded)).collect();
     Ok(Plan { servers, clients, guarded })
+}
+
+/// A server that would run without its sidecar.
+pub(super) fn no_port(server: &Located<McpServer>, ports: Ports) -> ManifestError {
+    let name = key(&server.object).name;
+    let message = format!(
+        "McpServer {name}: no port from {} on is left for its sidecar: write a lower --sidecar-port",
+        ports.first
+    );
+    ManifestError::new(&server.place, message)
 }
 
 /// The key of an object in this run.
@@ -295,6 +308,21 @@ mod tests {
         other.place.file = "b.yaml".to_owned();
         let errors = planned(vec![server("a", "http://127.0.0.1:16099/a", 8000), other]).unwrap_err();
         assert!(errors.iter().any(|error| error.contains(told)), "{errors:?}");
+    }
+
+    #[test]
+    fn a_server_that_no_port_is_left_for_is_refused() {
+        let servers = [("a", 8000), ("b", 8001)]
+            .map(|(name, port)| server(name, &format!("https://{name}.example/mcp"), port))
+            .to_vec();
+        let manifests = Manifests { servers, ..Manifests::default() };
+        let ports = Ports { first: u16::MAX, ..PORTS };
+        let errors = plan(manifests, ports, &BTreeMap::new()).unwrap_err();
+        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["b.yaml:1: McpServer b: no port from 65535 on is left for its sidecar: write a lower --sidecar-port"]
+        );
     }
 
     #[test]
