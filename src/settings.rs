@@ -63,13 +63,20 @@ pub enum SettingsError {
     },
     /// The file is not a settings file.
     #[error("the settings are not valid: {0}")]
-    Parse(#[from] serde_yaml::Error),
+    Parse(serde_yaml::Error),
+    /// `publicUrl` has a path, and metadata is served at the root of its host (RFC 8414 §3).
+    #[error("publicUrl must have no path, and {0} has one: give the authorization server a host of its own")]
+    PublicUrlPath(IssuerUrl),
 }
 
 impl Settings {
     /// Parses the text of `config.yaml`.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        Ok(serde_yaml::from_str(text)?)
+        let settings: Self = serde_yaml::from_str(text).map_err(SettingsError::Parse)?;
+        match settings.public_url.path() {
+            "/" => Ok(settings),
+            _ => Err(SettingsError::PublicUrlPath(settings.public_url)),
+        }
     }
 
     /// Reads a settings file.
@@ -136,6 +143,9 @@ mod tests {
     #[case::typo("publicURL: https://as.example\nsidecarImage: a:1\n", false)]
     #[case::unknown("publicUrl: https://as.example\nsidecarImage: a:1\nmore: 1\n", false)]
     #[case::no_url("publicUrl: as.example\nsidecarImage: a:1\n", false)]
+    #[case::slash("publicUrl: https://as.example/\nsidecarImage: a:1\n", true)]
+    #[case::path("publicUrl: https://as.example/auth\nsidecarImage: a:1\n", false)]
+    #[case::path_of_slashes("publicUrl: https://as.example//\nsidecarImage: a:1\n", false)]
     #[case::policy_word("publicUrl: https://as.example\nsidecarImage: a:1\nimagePullPolicy: Sometimes\n", false)]
     #[case::empty("", false)]
     fn only_settings_are_read(#[case] text: &str, #[case] good: bool) {
