@@ -89,6 +89,23 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
 }
 
+/// Reads an address; whoever wrote a port alone is told the rest.
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.trim_start_matches(':').parse().unwrap_or(8080_u16);
+        format!("it is not an address and a port: write 127.0.0.1:{port}")
+    })
+}
+
+/// The name of this host, which in a pod is the pod's.
+fn host_name() -> anyhow::Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => anyhow::bail!("this host has no name: write --identity, a name that no other replica has"),
+        name => Ok(name.to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 struct ControlPlaneArgs {
     /// Settings: publicUrl, sidecarImage, imagePullPolicy
@@ -103,9 +120,9 @@ struct ControlPlaneArgs {
 struct OperatorArgs {
     #[command(flatten)]
     common: ControlPlaneArgs,
-    /// Who this replica is in the election: the pod's name
+    /// Who this replica is in the election: the pod's name [default: the host's name]
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
-    identity: String,
+    identity: Option<String>,
     /// Where the webhook listens, with TLS
     #[arg(long, env = "LUMOAUTH_WEBHOOK", value_name = "ADDRESS", default_value_t = any(WEBHOOK_PORT))]
     webhook: SocketAddr,
@@ -140,7 +157,7 @@ struct LocalArgs {
     #[arg(long, env = "LUMOAUTH_LOCAL_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Where authorization server and registry listen
-    #[arg(long, env = "LUMOAUTH_LOCAL_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LUMOAUTH_LOCAL_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = loopback_address)]
     listen: SocketAddr,
     /// Where signing keys and client credentials are kept
     #[arg(long, env = "LUMOAUTH_LOCAL_DATA", value_name = "DIR", default_value = "./.lumoauth")]
@@ -153,7 +170,7 @@ struct LocalArgs {
 #[derive(Debug, Args)]
 struct DemoArgs {
     /// Where it listens
-    #[arg(long, env = "LUMOAUTH_DEMO_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "LUMOAUTH_DEMO_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = loopback_address)]
     listen: SocketAddr,
 }
 
@@ -197,6 +214,7 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 async fn run_operator(arguments: OperatorArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let OperatorArgs { common: ControlPlaneArgs { config, admin }, identity, webhook } = arguments;
+    let identity = identity.map_or_else(host_name, Ok)?;
     operator::run(operator::Options { config, identity, webhook, admin }, shutdown).await
 }
 
@@ -217,7 +235,8 @@ async fn run_local(arguments: LocalArgs, shutdown: CancellationToken) -> anyhow:
 }
 
 async fn run_demo(DemoArgs { listen }: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
+    let cannot_bind = |error| local::LocalError::Bind { address: listen, error };
+    let listener = TcpListener::bind(listen).await.map_err(cannot_bind)?;
     tracing::info!(address = %listener.local_addr()?, path = demo::PATH, "demo server listens");
     Ok(demo::serve(listener, shutdown).await?)
 }
@@ -247,6 +266,28 @@ where
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("127.0.0.1:18081", Ok("127.0.0.1:18081"))]
+    #[case("[::1]:1", Ok("[::1]:1"))]
+    #[case("18081", Err("write 127.0.0.1:18081"))]
+    #[case(":18081", Err("write 127.0.0.1:18081"))]
+    #[case("localhost:18081", Err("write 127.0.0.1:8080"))]
+    #[case("65536", Err("write 127.0.0.1:8080"))]
+    #[case("", Err("write 127.0.0.1:8080"))]
+    fn addresses_have_a_host(#[case] text: &str, #[case] expected: Result<&str, &str>) {
+        match (loopback_address(text), expected) {
+            (Ok(address), Ok(expected)) => assert_eq!(address.to_string(), expected),
+            (Err(told), Err(expected)) => assert!(told.ends_with(expected), "{told}"),
+            (seen, _) => panic!("{seen:?}"),
+        }
+    }
+
+    #[test]
+    fn an_operator_outside_a_pod_is_called_as_its_host() {
+        assert!(!host_name().unwrap().is_empty());
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

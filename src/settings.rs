@@ -54,12 +54,12 @@ impl ImagePullPolicy {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("cannot read the settings file {path}: {source}")]
+    #[error("cannot read the settings file {path}: {error}")]
     Read {
         /// Which file.
         path: String,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is not a settings file.
     #[error("the settings are not valid: {0}")]
@@ -82,7 +82,7 @@ impl Settings {
     /// Reads a settings file.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.display().to_string(), source })?;
+            .map_err(|error| SettingsError::Read { path: path.display().to_string(), error })?;
         Self::parse(&text)
     }
 

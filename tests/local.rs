@@ -373,7 +373,7 @@ fn protect_guards_a_server_that_runs() {
 #[case(&["--protect", "http://127.0.0.1:8000/mcp?x=1"], 2, "it has a query")]
 #[case(&["--protect", "http://127.0.0.1:{listen}/mcp"], 1, "is also that of --listen")]
 #[case(&["--listen", "0.0.0.0:{free}"], 1, "loopback only: write 127.0.0.1:")]
-#[case(&["--listen", "8080"], 2, "--listen")]
+#[case(&["--listen", "8080"], 2, "write 127.0.0.1:8080")]
 #[case(&["--sidecar-port", "65535"], 1, "no port from 65535 on is left for its sidecar: write a lower --sidecar-port")]
 #[case(&["--data", "mcp/file/data"], 1, "--data: cannot make the directory mcp/file/data")]
 #[case(&["--lisen", "127.0.0.1:1"], 2, "--listen")]
@@ -410,7 +410,7 @@ fn mistakes_on_the_command_line(#[case] flags: &[&str], #[case] code: i32, #[cas
 #[case("{server}  requireDpop: true\n", "spec.requireDpop: true is not enforced by this version")]
 #[case("{server}  allowedClients: [nobody]\n", "spec.allowedClients names no McpClient that is here: default/nobody")]
 #[case("{badurl}", "spec.resourceUri")]
-#[case("{undeclared}", "mcp:other")]
+#[case("{undeclared}", "spec.requiredScopes names scope \"mcp:other\", which spec.scopes does not declare")]
 fn mistakes_in_manifests(#[case] text: &str, #[case] told: &str) {
     let server = server(8000);
     let text = text

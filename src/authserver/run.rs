@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
 use rustls::{
@@ -50,7 +50,11 @@ pub struct Options {
 
 /// Runs the authorization server of a cluster until `shutdown`.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let client = kube::Client::try_default().await.context("cannot find the Kubernetes API")?;
+    // The error tells its own causes; as the source of another it would tell them again.
+    let api = kube::Config::infer().await.map_err(|error| {
+        anyhow!("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG ({error})")
+    })?;
+    let client = kube::Client::try_from(api).context("the Kubernetes API cannot be used")?;
     let mut registry = Registry::default();
     let (watched, watching) = objects::start(&client, objects::Metrics::register(&mut registry), shutdown.clone());
     let watching = tokio::spawn(watching);

@@ -22,11 +22,11 @@ const SECRET_BYTES: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DataError {
     /// A file or directory cannot be read or written.
-    #[error("--data: cannot {what} {path}: {source}")]
-    Io { what: &'static str, path: String, source: io::Error },
+    #[error("--data: cannot {what} {path}: {error}")]
+    Io { what: &'static str, path: String, error: io::Error },
     /// The signing keys cannot be used.
-    #[error("--data: {path} holds no usable signing keys ({source}): delete it to have new ones")]
-    Keys { path: String, source: SigningError },
+    #[error("--data: {path} holds no usable signing keys ({error}): delete it to have new ones")]
+    Keys { path: String, error: SigningError },
     /// A client's credentials cannot be read. Only where: serde would quote what it found, which may be the secret.
     #[error("--data: {path} holds no credentials (line {line} column {column}): delete it to have new ones")]
     Credentials { path: String, line: usize, column: usize },
@@ -78,7 +78,7 @@ impl Data {
     /// The signing keys, as they are due at `now`; made when there are none.
     pub(super) fn keys(&self, now: UnixTime) -> Result<KeyRing, DataError> {
         let path = self.directory.join("keys.json");
-        let failed = |source| DataError::Keys { path: path.display().to_string(), source };
+        let failed = |error| DataError::Keys { path: path.display().to_string(), error };
         let (mut ring, is_new) = match read(&path)? {
             Some(bytes) => (KeyRing::parse(&bytes).map_err(failed)?, false),
             None => (KeyRing::new(now).map_err(failed)?, true),
@@ -131,7 +131,7 @@ fn new_secret() -> Result<String, DataError> {
 
 fn make_directory(path: &Path) -> Result<(), DataError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| failed("make the directory", path, source))
+    made.map_err(|error| failed("make the directory", path, error))
 }
 
 /// Reads a file of ours, and takes it back from everybody else.
@@ -139,11 +139,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
     match fs::read(path) {
         Ok(bytes) => {
             fs::set_permissions(path, Permissions::from_mode(0o600))
-                .map_err(|source| failed("set the permissions of", path, source))?;
+                .map_err(|error| failed("set the permissions of", path, error))?;
             Ok(Some(bytes))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed("read", path, source)),
+        Err(error) => Err(failed("read", path, error)),
     }
 }
 
@@ -163,11 +163,11 @@ fn write(path: &Path, content: &[u8]) -> Result<(), DataError> {
         file.sync_all()?;
         fs::rename(&new, path)
     })();
-    written.map_err(|source| failed("write", path, source))
+    written.map_err(|error| failed("write", path, error))
 }
 
-fn failed(what: &'static str, path: &Path, source: io::Error) -> DataError {
-    DataError::Io { what, path: path.display().to_string(), source }
+fn failed(what: &'static str, path: &Path, error: io::Error) -> DataError {
+    DataError::Io { what, path: path.display().to_string(), error }
 }
 
 #[cfg(test)]
@@ -248,7 +248,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        let told = Data::open(&file.join("data")).unwrap_err().to_string();
-        assert!(told.starts_with("--data: cannot make the directory"), "{told}");
+        let error = Data::open(&file.join("data")).unwrap_err();
+        assert!(error.to_string().starts_with("--data: cannot make the directory"), "{error}");
+        assert!(std::error::Error::source(&error).is_none(), "its cause is told once");
     }
 }

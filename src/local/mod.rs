@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use lumoauth_core::{IssuerUrl, ResourceUri};
+use lumoauth_core::{IssuerUrl, ResourceUri, uri::UriError};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time};
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,13 @@ impl FromStr for Upstream {
     /// Parses `http://127.0.0.1:<port><path>`, with an explanation for the one who wrote something else.
     fn from_str(text: &str) -> Result<Self, String> {
         let form = "write it as http://127.0.0.1:8000/mcp";
-        let resource = ResourceUri::parse(text).map_err(|error| format!("it {error}: {form}"))?;
+        let resource = ResourceUri::parse(text).map_err(|error| match error {
+            // The form that a cluster's URL has is not the one that is wanted here.
+            UriError::NotAbsolute | UriError::NotHttps => {
+                format!("it is not the URL of a server on this machine: {form}")
+            }
+            other => format!("it {other}: {form}"),
+        })?;
         let address = plan::loopback(text).filter(|address| address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST));
         let address = address.ok_or_else(|| {
             format!("a sidecar guards a server on its own machine, at 127.0.0.1 and without TLS: {form}")
@@ -318,5 +324,6 @@ mod tests {
     fn others_are_explained(#[case] text: &str) {
         let told = text.parse::<Upstream>().unwrap_err();
         assert!(told.ends_with("write it as http://127.0.0.1:8000/mcp"), "{told}");
+        assert!(!told.contains("https"), "one hint: {told}");
     }
 }

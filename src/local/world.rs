@@ -45,8 +45,8 @@ pub(super) enum ApplyError {
     )]
     Bind { server: String, address: SocketAddr, error: io::Error },
     /// A sidecar does not take its configuration.
-    #[error("McpServer {server}: {source}")]
-    Config { server: String, source: LoadError },
+    #[error("McpServer {server}: {error}")]
+    Config { server: String, error: LoadError },
 }
 
 fn lines(errors: &[ManifestError]) -> String {
@@ -230,7 +230,7 @@ fn refused(snapshot: &Snapshot, places: &Places) -> Vec<ManifestError> {
 }
 
 fn configure(handle: &ConfigHandle, key: &ObjectKey, config: &SidecarConfig) -> Result<(), ApplyError> {
-    let failed = |source| ApplyError::Config { server: key.name.clone(), source };
+    let failed = |error| ApplyError::Config { server: key.name.clone(), error };
     handle.set(config).map(drop).map_err(failed)
 }
 

@@ -7,7 +7,7 @@ use lumoauth_core::{
     client::ClientPattern,
     config::LogLevel,
     metadata::is_reserved_member,
-    policy::{DefaultRule, Effect, NamePattern, Policy, Rule, ScopeDeclaration, Selector},
+    policy::{DefaultRule, Effect, NamePattern, Policy, PolicyError, Rule, ScopeDeclaration, Selector},
 };
 
 use super::{ObjectKey, Problem, Reason};
@@ -273,7 +273,15 @@ fn parse_policy(spec: &McpServerSpec, invalid: &mut Invalid<'_>) -> Option<Polic
         DefaultRuleSpec::Deny => DefaultRule::Deny,
     };
     Policy::new(declarations, required, rules, default_rule, None)
-        .map_err(|error| invalid("scopes", &format!(": {error}: declare the scope or break the circle")))
+        .map_err(|error| match error {
+            PolicyError::Undeclared { at, scope } => {
+                invalid(&at, &format!("names scope {scope:?}, which spec.scopes does not declare: declare it there"));
+            }
+            PolicyError::Cycle(_) => invalid("scopes.implies", &format!("is not valid: {error}: remove one of them")),
+            PolicyError::Repeated(_) | PolicyError::TooManyScopes => {
+                invalid("scopes", &format!("is not valid: {error}"));
+            }
+        })
         .ok()
 }
 

@@ -127,8 +127,13 @@ pub enum PolicyError {
     #[error(transparent)]
     Cycle(#[from] ImpliesCycle),
     /// A scope is named that `scopes` does not declare.
-    #[error("scope {0:?} is used but not declared in scopes")]
-    Undeclared(String),
+    #[error("{at} names scope {scope:?}, which is not declared in scopes")]
+    Undeclared {
+        /// `requiredScopes`, `scopes.implies` or `rules[<index>]`.
+        at: String,
+        /// Which scope.
+        scope: String,
+    },
     /// A scope is declared twice, and only one of its `implies` could hold.
     #[error("scope {0:?} is declared more than once")]
     Repeated(String),
@@ -223,15 +228,18 @@ impl TryFrom<PolicyDocument> for Policy {
         if let Some(scope) = document.scopes.iter().find(|scope| !declared.insert(&scope.name)) {
             return Err(PolicyError::Repeated(scope.name.as_str().to_owned()));
         }
-        let implied = document.scopes.iter().flat_map(|scope| scope.implies.iter());
-        let ruled = document.rules.iter().flat_map(|rule| match &rule.effect {
-            Effect::Require(scopes) => scopes.iter().collect(),
-            Effect::Deny => Vec::new(),
-        });
-        if let Some(unknown) =
-            document.required_scopes.iter().chain(implied).chain(ruled).find(|scope| !declared.contains(*scope))
-        {
-            return Err(PolicyError::Undeclared(unknown.as_str().to_owned()));
+        let known = |at: &dyn Fn() -> String, scopes: &ScopeSet| match scopes.iter().find(|s| !declared.contains(*s)) {
+            Some(unknown) => Err(PolicyError::Undeclared { at: at(), scope: unknown.as_str().to_owned() }),
+            None => Ok(()),
+        };
+        known(&|| "requiredScopes".to_owned(), &document.required_scopes)?;
+        for scope in &document.scopes {
+            known(&|| "scopes.implies".to_owned(), &scope.implies)?;
+        }
+        for (index, rule) in document.rules.iter().enumerate() {
+            if let Effect::Require(scopes) = &rule.effect {
+                known(&|| format!("rules[{index}]"), scopes)?;
+            }
         }
         let hierarchy = Hierarchy::new(document.scopes.iter().map(|scope| (&scope.name, &scope.implies)))?;
         Ok(Self { document, hierarchy })

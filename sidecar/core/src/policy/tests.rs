@@ -234,12 +234,12 @@ fn patterns_end_in_a_star_or_have_none(#[case] text: &str, #[case] ok: bool) {
 #[test]
 fn a_policy_names_only_what_it_declares() {
     let new = |scopes, required, rules| Policy::new(scopes, set(required), rules, DefaultRule::Deny, None);
-    let undeclared = Err(PolicyError::Undeclared("nope".to_owned()));
-    assert_eq!(new(declared(), "read nope", Vec::new()), undeclared);
-    assert_eq!(new(declared(), "", vec![tools("x", "read nope")]), undeclared);
+    let undeclared = |at: &str| Err(PolicyError::Undeclared { at: at.to_owned(), scope: "nope".to_owned() });
+    assert_eq!(new(declared(), "read nope", Vec::new()), undeclared("requiredScopes"));
+    assert_eq!(new(declared(), "", vec![tools("x", "read"), tools("x", "read nope")]), undeclared("rules[1]"));
     let implies =
         |name: &str, implies: &str| ScopeDeclaration { name: Scope::parse(name).unwrap(), implies: set(implies) };
-    assert_eq!(new(vec![implies("a", "nope")], "", Vec::new()), undeclared);
+    assert_eq!(new(vec![implies("a", "nope")], "", Vec::new()), undeclared("scopes.implies"));
     assert!(matches!(new(vec![implies("a", "b"), implies("b", "a")], "", Vec::new()), Err(PolicyError::Cycle(_))));
     let twice = vec![implies("a", ""), implies("b", ""), implies("a", "b")];
     assert_eq!(new(twice, "", Vec::new()), Err(PolicyError::Repeated("a".to_owned())));
