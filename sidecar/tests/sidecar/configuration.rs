@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Answer, Bench, Client, config, deny_all, options, post, tool_call, until, with_oauth};
+use crate::harness::{Answer, Bench, Client, config, deny_all, options, post, tool_call, until, with_oauth};
 
 /// The admin port of `bench`.
 struct Admin(std::net::SocketAddr);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::bench::{Answer, Bench, PRM, PRM_URL, deny_all, options, post, quick_limits, request, tool_call};
+use crate::harness::{Answer, Bench, PRM, PRM_URL, deny_all, options, post, quick_limits, request, tool_call};
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("Authorization", format!("Bearer {token}"))
@@ -274,7 +274,7 @@ async fn c2_23_an_upgrade_is_ignored_and_tunnels_nothing() {
 async fn an_upstream_that_switches_protocols_is_502() {
     let bench = Bench::start().await;
     let response = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_vec();
-    bench.upstream.reply(crate::bench::Reply::Bytes(response));
+    bench.upstream.reply(crate::harness::Reply::Bytes(response));
     let answer = bench.call(&bench.token(), &tool_call("read")).await;
     assert_eq!(answer.status, 502);
     assert_eq!(answer.json()["id"], 7);

@@ -7,8 +7,8 @@
     reason = "the helpers of tests fail as tests do; clippy.toml speaks of test functions only"
 )]
 
-mod bench;
 mod configuration;
+mod harness;
 mod http;
 mod mcp;
 mod program;

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::bench::{
+use crate::harness::{
     Bench, Reply, SSE_HEAD, chunk, config, json_response, options, post, request, tool_call, with_oauth,
 };
 

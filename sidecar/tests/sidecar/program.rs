@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bench::{Answer, Client, Key, PATIENCE, Recorder, config, post, request, tool_call};
+use crate::harness::{Answer, Client, Key, PATIENCE, Recorder, config, post, request, tool_call};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lumoauth-sidecar");
 
@@ -148,7 +148,7 @@ async fn a_call_leaves_one_audit_line_without_secrets_and_a_signal_drains() {
     let pid = program.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     program.line("lumoauth_sidecar").await;
-    answering.send(crate::bench::json_response("{\"late\":1}")).unwrap();
+    answering.send(crate::harness::json_response("{\"late\":1}")).unwrap();
     assert!(client.closed().await.contains("{\"late\":1}"));
     let status = timeout(PATIENCE, program.child.wait()).await.expect("the program should end").unwrap();
     assert_eq!(status.code(), Some(0));

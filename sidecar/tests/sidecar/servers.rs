@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bench::PATIENCE;
+use crate::harness::PATIENCE;
 
 /// What the recording server answers.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc::UnboundedSender};
 
-use crate::bench::{
+use crate::harness::{
     Bench, Client, Key, PATIENCE, Reply, SSE_HEAD, chunk, config, deny_all, now, options, request, tool_call, until,
     with_oauth,
 };
@@ -247,7 +247,7 @@ async fn requests_in_flight_finish_at_shutdown() {
     .await
     .expect("new connections should be refused");
     assert!(!bench.serving.is_finished());
-    live.send(crate::bench::json_response("{\"late\":1}")).unwrap();
+    live.send(crate::harness::json_response("{\"late\":1}")).unwrap();
     assert!(client.closed().await.contains("{\"late\":1}"));
     until(|| bench.serving.is_finished()).await;
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::bench::{
+use crate::harness::{
     Bench, ISSUER, JwksServer, Key, PATIENCE, PRM_URL, RESOURCE, config, encode, good_claims, jwks, jwks_limits, now,
     options, tool_call, until, with_oauth,
 };
@@ -204,7 +204,7 @@ async fn r5_random_kids_cost_one_fetch_per_interval() {
                 let header = encode(&json!({"alg": "ES256", "typ": "at+jwt", "kid": format!("{client}-{i}")}));
                 let token = format!("Bearer {header}.{claims}.{signature}");
                 let body = tool_call("read");
-                connection.send(crate::bench::request("POST", "/mcp", &[("Authorization", &token)], &body)).await;
+                connection.send(crate::harness::request("POST", "/mcp", &[("Authorization", &token)], &body)).await;
                 assert_eq!(connection.answer().await.status, 401);
             }
         }
@@ -302,7 +302,7 @@ async fn r5_a_client_that_hangs_up_does_not_take_the_fetch_with_it() {
     let bench = with_jwks(&server, &[&old], Duration::from_hours(1)).await;
     let token = format!("Bearer {}", new.token(|_| {}));
     let mut client = bench.connect().await;
-    client.send(crate::bench::request("POST", "/mcp", &[("Authorization", &token)], &tool_call("read"))).await;
+    client.send(crate::harness::request("POST", "/mcp", &[("Authorization", &token)], &tool_call("read"))).await;
     drop(client);
     until(|| server.hits() == 1).await;
     assert_eq!(bench.call(&new.token(|_| {}), &tool_call("read")).await.status, 200);
@@ -399,7 +399,7 @@ async fn https_jwks(body: String) -> (String, String) {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(&crate::bench::json_response(&body)).await;
+            let _ = stream.write_all(&crate::harness::json_response(&body)).await;
             let _ = stream.shutdown().await;
         }
     });
