@@ -20,7 +20,7 @@ use super::validate::Publication;
 use crate::registry::ObjectKey;
 
 /// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest document that is read, in bytes.
 const MAX_DOCUMENT: usize = 256 * 1024;
 /// How long an equal document is believed.
@@ -31,6 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How many times in a row the server may be unreachable before an earlier equal answer counts no more: as long as
 /// its Pods take to be replaced.
 const FORGIVEN: u32 = 3;
+/// The longest time during which a server that could not be reached is not asked, for whichever McpServer: reconciles
+/// that wait for it hold up those that write.
+const LONGEST_AWAY: Duration = Duration::from_secs(5);
 
 /// What the authorization server publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +56,20 @@ struct Answered {
     failures: u32,
 }
 
-/// The last answers, by server.
+/// An authorization server that could not be reached.
+struct Away {
+    until: Instant,
+    why: String,
+    /// How many times in a row.
+    times: u32,
+}
+
+/// The last answers, by server, and the authorization servers that are away, by origin.
 #[derive(Clone, Default)]
-pub(super) struct Publications(Arc<Mutex<HashMap<ObjectKey, Answered>>>);
+pub(super) struct Publications {
+    answers: Arc<Mutex<HashMap<ObjectKey, Answered>>>,
+    away: Arc<Mutex<HashMap<String, Away>>>,
+}
 
 impl Publications {
     /// What is published for `key`, asked now or lately; and when it should be looked at again.
@@ -75,7 +89,12 @@ impl Publications {
                 return (verdict.clone(), left);
             }
         }
+        let origin = origin(&publication.url);
+        if let Some((why, left)) = self.is_away(&origin) {
+            return (before.map_or(Published::Unreachable(why), |(verdict, ..)| verdict), left);
+        }
         let answer = fetch(publication).await;
+        self.reached(origin, &answer);
         let failures = before.as_ref().map_or(0, |(_, _, failures)| *failures);
         let (verdict, failures) = judge(before.as_ref().map(|(verdict, ..)| verdict), failures, answer);
         let answered =
@@ -89,9 +108,43 @@ impl Publications {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Answered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why the server at `origin` is not asked now, and for how long.
+    fn is_away(&self, origin: &str) -> Option<(String, Duration)> {
+        let away = self.away();
+        let known = away.get(origin)?;
+        let left = known.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then(|| (known.why.clone(), left))
     }
+
+    fn reached(&self, origin: String, answer: &Published) {
+        let mut away = self.away();
+        let Published::Unreachable(why) = answer else {
+            away.remove(&origin);
+            return;
+        };
+        let now = Instant::now();
+        let known = away.entry(origin).or_insert_with(|| Away { until: now, why: String::new(), times: 0 });
+        // Of several that asked together the first counts.
+        if known.until <= now {
+            known.times = known.times.saturating_add(1);
+            known.until = now + pause(known.times).min(LONGEST_AWAY);
+            known.why.clone_from(why);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Answered>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn away(&self) -> std::sync::MutexGuard<'_, HashMap<String, Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Scheme and authority of `url`.
+fn origin(url: &str) -> String {
+    let end = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
+    url.get(..end).unwrap_or(url).to_owned()
 }
 
 fn pause(failures: u32) -> Duration {

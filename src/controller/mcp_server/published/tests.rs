@@ -87,7 +87,7 @@ async fn an_answer_is_believed_until_another_document_is_wanted() {
     let one = Publication { url, ca_bundle: Some(String::new()), document: "1".to_owned() };
     assert_eq!(publications.check(&key, Some(&one)).await.0, Published::Equal);
     // Nobody listens there: were it asked again, it would not be equal.
-    publications.0.lock().unwrap().get_mut(&key).unwrap().publication.url = "http://127.0.0.1:1/".to_owned();
+    publications.lock().get_mut(&key).unwrap().publication.url = "http://127.0.0.1:1/".to_owned();
     let same = Publication { url: "http://127.0.0.1:1/".to_owned(), ..one };
     assert_eq!(publications.check(&key, Some(&same)).await.0, Published::Equal);
     let other = Publication { document: "2".to_owned(), ..same };
@@ -101,4 +101,34 @@ async fn a_bundle_that_is_no_certificate_is_said() {
     let publication =
         Publication { url: "https://127.0.0.1:1/".to_owned(), ca_bundle: Some(bundle), document: String::new() };
     assert!(matches!(fetch(&publication).await, Published::Unreachable(_)));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_not_asked_for_each_mcp_server() {
+    let publications = Publications::default();
+    let url = server(200, "application/json", "1").await;
+    let good = Publication { url, ca_bundle: Some(String::new()), document: "1".to_owned() };
+    let (before, new) = (ObjectKey::new("a", "before"), ObjectKey::new("a", "new"));
+    assert_eq!(publications.check(&before, Some(&good)).await.0, Published::Equal);
+    publications.reached(origin(&good.url), &away());
+    // It would answer: it is not asked. What was known holds, as a short absence does.
+    let (verdict, again) = publications.check(&new, Some(&good)).await;
+    assert_eq!(verdict, away());
+    assert!(again <= FIRST_PAUSE, "{again:?}");
+    publications.lock().get_mut(&before).unwrap().at -= BELIEVED;
+    assert_eq!(publications.check(&before, Some(&good)).await.0, Published::Equal);
+    assert_eq!(publications.lock()[&before].failures, 0, "nobody asked");
+    let elsewhere = Publication { url: "http://127.0.0.1:1/".to_owned(), ..good.clone() };
+    assert_ne!(publications.check(&new, Some(&elsewhere)).await.0, away(), "another origin is asked");
+    publications.reached(origin(&good.url), &different());
+    assert_eq!(publications.check(&new, Some(&good)).await.0, Published::Equal);
+}
+
+#[rstest]
+#[case("https://a.example/x/y", "https://a.example")]
+#[case("https://a.example:8443/x", "https://a.example:8443")]
+#[case("https://a.example", "https://a.example")]
+#[case("", "")]
+fn an_origin_is_scheme_and_authority(#[case] url: &str, #[case] expected: &str) {
+    assert_eq!(origin(url), expected);
 }
