@@ -25,6 +25,10 @@ const LIMIT: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause after a failure.
 const LAST_PAUSE: Duration = Duration::from_mins(1);
+/// Pause for a watch that is behind; doubled with each further one.
+const FIRST_LAG: Duration = Duration::from_millis(200);
+/// The longest pause for a watch that is behind.
+const LAST_LAG: Duration = Duration::from_secs(5);
 
 /// When to reconcile an object again, unless something happens before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub enum Next {
     Wait,
     /// After this time.
     After(Duration),
+    /// When a watch has caught up: soon, and later each time in a row.
+    Behind,
 }
 
 /// Objects to reconcile, and when. Holds each object once.
@@ -148,6 +154,13 @@ fn settle<E: std::fmt::Display>(
     result: Result<Result<Next, E>, tokio::time::error::Elapsed>,
 ) {
     let (outcome, error) = match result {
+        Ok(Ok(Next::Behind)) => {
+            metrics.reconciled(kind, "done");
+            let count = failures.entry(key.clone()).or_default();
+            *count = count.saturating_add(1);
+            queue.at(key, Instant::now() + doubled(FIRST_LAG, *count, LAST_LAG));
+            return;
+        }
         Ok(Ok(next)) => {
             metrics.reconciled(kind, "done");
             failures.remove(&key);
@@ -162,14 +175,14 @@ fn settle<E: std::fmt::Display>(
     metrics.reconciled(kind, outcome);
     let count = failures.entry(key.clone()).or_default();
     *count = count.saturating_add(1);
-    let pause = pause(*count);
+    let pause = doubled(FIRST_PAUSE, *count, LAST_PAUSE);
     tracing::warn!(kind, %key, error, failures = *count, retry_in_ms = pause.as_millis(), "a reconcile failed");
     queue.at(key, Instant::now() + pause);
 }
 
-/// How long to wait after this many failures in a row.
-fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LAST_PAUSE)
+/// How long to wait after this `count` in a row.
+fn doubled(first: Duration, count: u32, last: Duration) -> Duration {
+    first.saturating_mul(1 << count.saturating_sub(1).min(16)).min(last)
 }
 
 #[cfg(test)]
@@ -189,7 +202,25 @@ mod tests {
     #[case(8, 60_000)]
     #[case(u32::MAX, 60_000)]
     fn failures_pause_longer_each_time(#[case] failures: u32, #[case] millis: u64) {
-        assert_eq!(pause(failures), Duration::from_millis(millis));
+        assert_eq!(doubled(FIRST_PAUSE, failures, LAST_PAUSE), Duration::from_millis(millis));
+    }
+
+    #[rstest]
+    #[case::first(1, 200)]
+    #[case::second(2, 400)]
+    #[case::longest(6, 5_000)]
+    fn a_watch_that_is_behind_is_waited_for(#[case] times: u32, #[case] millis: u64) {
+        let (queue, metrics, mut failures) = (Queue::default(), Metrics::default(), HashMap::new());
+        let start = Instant::now();
+        for _ in 0..times {
+            let _ = queue.take(&BTreeSet::new(), start + LAST_PAUSE);
+            settle("McpServer", &queue, &metrics, &mut failures, key("a"), Ok(Ok::<_, String>(Next::Behind)));
+        }
+        let due = queue.take(&BTreeSet::new(), start).unwrap_err().unwrap();
+        let waits = due - start;
+        assert!(waits >= Duration::from_millis(millis) && waits < Duration::from_millis(millis + 150), "{waits:?}");
+        settle("McpServer", &queue, &metrics, &mut failures, key("a"), Ok(Ok::<_, String>(Next::Wait)));
+        assert!(failures.is_empty(), "the watch has caught up");
     }
 
     fn key(name: &str) -> ObjectKey {

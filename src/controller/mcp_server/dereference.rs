@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, ObjectMeta},
 };
 use serde_json::{Value, json};
 
@@ -67,13 +67,18 @@ pub(super) async fn dereference(controller: &Controller, key: &ObjectKey) -> Res
         return Ok(Existing::Gone);
     };
     let entry = context.snapshot.borrow().servers.get(key).cloned().ok_or(Error::NotYetKnown)?;
-    let judged = entry.object.as_ref().and_then(|object| object.metadata.uid.clone());
-    if judged.is_some() && judged != live.metadata.uid {
+    if entry.object.as_ref().is_some_and(|judged| is_older(&judged.metadata, &live.metadata)) {
         return Err(Error::NotYetKnown);
     }
     let pods = pods(controller, key, &entry).await?;
     let issuing = context.issuing.borrow().clone();
     Ok(Existing::Server(Box::new(Dereferenced { entry, object: readable(live)?, issuing, pods })))
+}
+
+/// Whether the registry `judged` an earlier spec than that of `live`, or another object: to write what follows from it
+/// would take a newer policy back.
+fn is_older(judged: &ObjectMeta, live: &ObjectMeta) -> bool {
+    judged.uid != live.uid || judged.generation < live.generation
 }
 
 async fn pods(controller: &Controller, key: &ObjectKey, entry: &ServerEntry) -> Result<PodsRead, Error> {
@@ -114,6 +119,21 @@ fn readable(live: DynamicObject) -> Result<McpServer, serde_json::Error> {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::same("u", Some(2), false)]
+    #[case::edited_since("u", Some(3), true)]
+    #[case::read_before_the_snapshot("u", Some(1), false)]
+    #[case::made_anew("v", Some(1), true)]
+    fn an_older_spec_is_not_written_over_a_newer_one(
+        #[case] uid: &str,
+        #[case] generation: Option<i64>,
+        #[case] older: bool,
+    ) {
+        let meta =
+            |uid: &str, generation| ObjectMeta { uid: Some(uid.to_owned()), generation, ..ObjectMeta::default() };
+        assert_eq!(is_older(&meta("u", Some(2)), &meta(uid, generation)), older);
+    }
 
     #[rstest]
     #[case::good(json!({"resourceUri": "https://a.example/mcp", "port": 1}), json!({"serverId": "x"}), "https://a.example/mcp", Some("x"))]

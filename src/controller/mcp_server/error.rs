@@ -1,16 +1,11 @@
 //! Why a reconcile did not reach its end.
 
-use std::time::Duration;
-
 use crate::controller::{WriteError, work::Next};
-
-/// How long a watch may be behind.
-const SOON: Duration = Duration::from_millis(200);
 
 /// A reconcile that has to be done again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The snapshot and the cluster disagree about which object this is; the watch will tell.
+    /// The snapshot is older than the cluster, or of another object of that name; the watch will tell.
     #[error("the McpServer is not known in its newest version yet")]
     NotYetKnown,
     /// The authorization server has no keys yet, so sidecars cannot be told any.
@@ -53,7 +48,7 @@ impl Error {
     /// When to look again at what is part of normal life; `None` for what is a failure.
     pub(super) fn expected(&self) -> Option<Next> {
         match self {
-            Self::NotYetKnown | Self::Write { source: WriteError::Conflict, .. } => Some(Next::After(SOON)),
+            Self::NotYetKnown | Self::Write { source: WriteError::Conflict, .. } => Some(Next::Behind),
             // The keys, and leadership, are triggers.
             Self::NoSigningKeys | Self::Write { source: WriteError::NotLeader, .. } => Some(Next::Wait),
             Self::Read { .. } | Self::Write { .. } | Self::Unreadable(_) => None,
