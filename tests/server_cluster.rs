@@ -406,6 +406,48 @@ async fn a_server_deleted_while_no_operator_ran_denies_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster"]
+async fn a_server_deleted_with_its_configmap_while_no_operator_ran_denies_too() {
+    Fixture::with("server-lost", |fixture| async move {
+        let labels = json!({"mcp.lumoauth.dev/server": "a"});
+        fixture.create_pod("p", labels.clone(), labels).await;
+        fixture.create_server("a", json!({})).await;
+        let operator = fixture.operator(true);
+        until("written", true, || async { matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))) })
+            .await;
+        drop(operator);
+        fixture.delete_server("a").await;
+        fixture.api::<ConfigMap>().delete("a-mcp-sidecar", &DeleteParams::default()).await.unwrap();
+        until("nothing is left", None, || fixture.document("a")).await;
+        let _operator = fixture.operator(true);
+        denies_until_its_last_pod_is_gone(&fixture).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
+async fn an_edit_that_cannot_be_written_is_not_said_to_be_in_force() {
+    Fixture::with("server-immutable", |fixture| async move {
+        fixture.create_server("a", json!({})).await;
+        let _operator = fixture.operator(true);
+        until("written", "Unknown/NoPods".to_owned(), || fixture.condition("a", "Programmed")).await;
+        let maps: Api<ConfigMap> = fixture.api();
+        let immutable = json!({"immutable": true});
+        maps.patch("a-mcp-sidecar", &PatchParams::default(), &Patch::Merge(&immutable)).await.unwrap();
+        let edit = json!({"spec": {"path": "/a/../b"}});
+        fixture.api::<McpServer>().patch("a", &PatchParams::default(), &Patch::Merge(&edit)).await.unwrap();
+        until("programmed", "False/WriteFailed".to_owned(), || fixture.condition("a", "Programmed")).await;
+        assert_eq!(fixture.condition("a", "EnforcementVerified").await, "Unknown/WriteFailed");
+        assert_eq!(fixture.status("a").await.observed_generation, Some(2));
+        maps.delete("a-mcp-sidecar", &DeleteParams::default()).await.unwrap();
+        until("denied", Some(deny_all("Invalid")), || fixture.enforcement("a")).await;
+        until("programmed", "Unknown/NoPods".to_owned(), || fixture.condition("a", "Programmed")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
 async fn a_server_that_becomes_stdio_leaves_nothing_open() {
     Fixture::with("server-stdio", |fixture| async move {
         let labels = json!({"mcp.lumoauth.dev/server": "a"});

@@ -238,7 +238,8 @@ impl Context {
         Api::namespaced_with(self.client.clone(), namespace.unwrap_or_default(), &kind)
     }
 
-    fn count<T>(&self, kind: &str, result: &Result<T, WriteError>) {
+    /// Counts a write of a `kind` that did not go through [`Self::apply`].
+    pub(super) fn count<T>(&self, kind: &str, result: &Result<T, WriteError>) {
         self.metrics.wrote(kind, result.as_ref().err().map_or("done", WriteError::outcome));
     }
 }

@@ -110,37 +110,43 @@ impl Controller {
             Existing::Server(read) => read,
             Existing::Gone => return self.retire(key).await,
         };
-        let server = validate::validate(&read)?;
-        let applied = if let Some(prepared) = build::build(&server) {
-            Some(apply::apply(&self.context, prepared, &server.generation, read.pods.known()).await?)
-        } else {
-            self.withdraw(key).await?;
-            None
+        let server = match validate::validate(&read) {
+            Ok(server) => server,
+            Err(error) => {
+                if let Some(status) = status::not_issuing(&read, Timestamp::now()) {
+                    status::write(&self.context, &read.object, &status).await?;
+                }
+                return Err(error);
+            }
         };
-        self.probe(&server, applied.as_ref(), &read);
+        let applied = match build::build(&server) {
+            Some(prepared) => apply::apply(&self.context, prepared, &server.generation, read.pods.known()).await?,
+            None => self.withdraw(key).await?,
+        };
+        self.probe(&server, &applied, &read);
         let (published, again) = self.publications.check(key, server.publication.as_ref()).await;
         let findings = self.findings().get(key).cloned();
         let observed = Observed {
             server: &server,
-            applied: applied.as_ref(),
+            applied: &applied,
             pods: &read.pods,
             published: &published,
             findings: findings.as_deref(),
             old: &server.object.status.clone().unwrap_or_default(),
         };
         let status = status::status(&observed, Timestamp::now());
-        status::write(&self.context, &server, &status).await?;
-        Ok(Next::After(again))
+        status::write(&self.context, &server.object, &status).await?;
+        applied.into_failure().map_or(Ok(Next::After(again)), Err)
     }
 
     /// Tells the prober whom to ask about `server`.
-    fn probe(&self, server: &Validated, applied: Option<&Applied>, read: &Dereferenced) {
+    fn probe(&self, server: &Validated, applied: &Applied, read: &Dereferenced) {
         let mut prober = self.prober();
-        let (Role::Protected | Role::Denied(_) | Role::Open, Some(applied)) = (&server.role, applied) else {
+        if server.role == Role::RegistryOnly {
             prober.forget(&server.key);
             self.findings().remove(&server.key);
             return;
-        };
+        }
         // Until the pods are listed there is nobody to ask, and findings about nobody would be findings.
         let PodsRead::Known(pods) = &read.pods else { return };
         let pods = pods.iter().filter(|pod| pod.is_labelled && pod.sidecar != Comparison::Missing);
@@ -167,9 +173,14 @@ impl Controller {
     }
 
     /// Pods have nothing to do with the server any more.
-    async fn withdraw(&self, key: &ObjectKey) -> Result<(), Error> {
-        apply::remove_service(&self.context, key).await?;
-        apply::retire(&self.context, key).await.map(|_| ())
+    async fn withdraw(&self, key: &ObjectKey) -> Result<Applied, Error> {
+        let mut applied = Applied::default();
+        for result in
+            [apply::remove_service(&self.context, key).await, apply::retire(&self.context, key).await.map(|_| ())]
+        {
+            result.or_else(|error| applied.fail(error))?;
+        }
+        Ok(applied)
     }
 
     fn prober(&self) -> std::sync::MutexGuard<'_, Prober> {

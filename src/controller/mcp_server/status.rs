@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use super::{
-    conditions::{Observed, conditions, counts},
+    conditions::{self, Observed, conditions, counts},
+    dereference::Dereferenced,
     error::Error,
-    validate::{Role, Validated},
+    validate::{self, Role},
 };
 use crate::{
-    api::v1alpha1::{McpServerStatus, PodCounts, condition},
+    api::v1alpha1::{McpServer, McpServerStatus, PodCounts, condition},
     controller::{Context, Written},
 };
 
@@ -26,6 +27,21 @@ pub(super) fn status(observed: &Observed<'_>, now: Timestamp) -> McpServerStatus
         pods: pods(observed),
         conditions: condition::merge(&observed.old.conditions, &found, server.observed_generation, now),
     }
+}
+
+/// The status while no configuration can be made: the old one, with what it says about a configuration taken back.
+/// `None` when it is about the same spec: sidecars run on with what was written then.
+pub(super) fn not_issuing(read: &Dereferenced, now: Timestamp) -> Option<McpServerStatus> {
+    let old = read.object.status.clone().unwrap_or_default();
+    let generation = validate::observed(&read.entry, &read.object);
+    if old.observed_generation.is_some() && old.observed_generation == generation {
+        return None;
+    }
+    let mut found = condition::merge(&old.conditions, &conditions::not_issuing(&read.entry), generation, now);
+    let is_found = |kind: &str| found.iter().any(|condition| condition.type_ == kind);
+    let kept: Vec<_> = old.conditions.iter().filter(|condition| !is_found(&condition.type_)).cloned().collect();
+    found.extend(kept);
+    Some(McpServerStatus { observed_generation: generation, conditions: found, ..old })
 }
 
 fn pods(observed: &Observed<'_>) -> Option<PodCounts> {
@@ -48,10 +64,10 @@ fn pods(observed: &Observed<'_>) -> Option<PodCounts> {
 }
 
 /// Writes `status`, if it is not so already, and tells people which conditions changed.
-pub(super) async fn write(context: &Context, server: &Validated, status: &McpServerStatus) -> Result<(), Error> {
-    let written = context.apply_status(&server.object, status).await.map_err(Error::write("the status"))?;
+pub(super) async fn write(context: &Context, server: &McpServer, status: &McpServerStatus) -> Result<(), Error> {
+    let written = context.apply_status(server, status).await.map_err(Error::write("the status"))?;
     if let Written::Changed(object) = written {
-        let old = server.object.status.as_ref().map(|old| old.conditions.as_slice()).unwrap_or_default();
+        let old = server.status.as_ref().map(|old| old.conditions.as_slice()).unwrap_or_default();
         context.events.conditions(&object, old, &status.conditions).await;
     }
     Ok(())

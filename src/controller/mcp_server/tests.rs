@@ -23,11 +23,12 @@ use super::{
     error::Error,
     pods::{PodView, Restart},
     published::Published,
-    status::status,
+    status::{not_issuing, status},
     validate::{Role, Validated, validate},
 };
 use crate::{
     api::v1alpha1::{McpServer, McpServerStatus},
+    controller::WriteError,
     inject::Comparison,
     prober::{Findings, PodFinding, Running, Verdict, Wrong, verdict::Probe},
     registry::{Index, Issuing, NamespaceMeta, ObjectKey, Parsed},
@@ -230,7 +231,7 @@ impl Case {
     fn status_at(&self, pods: &PodsRead, now: Timestamp) -> McpServerStatus {
         let observed = Observed {
             server: &self.server,
-            applied: Some(&self.applied),
+            applied: &self.applied,
             pods,
             published: &self.published,
             findings: self.findings.as_ref(),
@@ -246,6 +247,12 @@ impl Case {
     fn finding(&mut self) -> &mut PodFinding {
         self.findings.as_mut().unwrap().pods.get_mut("a-uid").unwrap()
     }
+}
+
+/// The ConfigMap could not be written.
+fn fail(case: &mut Case) {
+    let quota = WriteError::Forbidden("exceeded quota".to_owned());
+    case.applied.fail(Error::write("the ConfigMap")(quota)).unwrap();
 }
 
 /// `status/reason` and message of a condition.
@@ -307,6 +314,10 @@ type Change = fn(&mut Case);
 #[case::outdated(|case: &mut Case| case.pods[0].sidecar = Comparison::Outdated { image: None, resources: true }, "Injected", "True/Outdated", "pod a is by one of another version or with other resources than planned: restart with kubectl -n acme rollout restart deployment/invoices", "True/Ready")]
 #[case::tampered_before_missing(|case: &mut Case| { case.pods.push(pod("b", Comparison::Missing)); case.pods[0].sidecar = Comparison::Tampered { field: "f".to_owned() }; }, "Injected", "False/Tampered", "pod a", "False/Tampered")]
 #[case::name_taken(|case: &mut Case| case.applied = Applied::for_test(None, vec!["Service \"invoices-mcp\" exists".to_owned()]), "Programmed", "False/NameTaken", "invoices-mcp", "False/NameTaken")]
+#[case::not_written(|case: &mut Case| fail(case), "Programmed", "False/WriteFailed", "cannot write the ConfigMap: not permitted: exceeded quota", "False/WriteFailed")]
+#[case::not_written_says_what_to_do(|case: &mut Case| fail(case), "Programmed", "False/WriteFailed", "delete ConfigMap invoices-mcp-sidecar if it is immutable", "False/WriteFailed")]
+#[case::not_written_without_pods(|case: &mut Case| { fail(case); case.pods.clear(); }, "Injected", "Unknown/NoPods", "", "False/WriteFailed")]
+#[case::not_written_verified(|case: &mut Case| fail(case), "EnforcementVerified", "Unknown/WriteFailed", "see Programmed", "False/WriteFailed")]
 #[case::older(|case: &mut Case| case.finding().running = Running::Generation(Generation::of(b"old"), None), "Programmed", "False/Progressing", "0 of 1 pods", "False/Progressing")]
 #[case::older_verified(|case: &mut Case| { case.finding().running = Running::Generation(Generation::of(b"old"), None); case.finding().enforcement = None; }, "EnforcementVerified", "Unknown/NotProgrammed", "see Programmed", "False/Progressing")]
 #[case::refused(|case: &mut Case| case.finding().running = Running::Generation(Generation::of(b"old"), Some("version 9".to_owned())), "Programmed", "False/Refused", "version 9", "False/Refused")]
@@ -359,10 +370,67 @@ fn a_server_that_is_not_accepted_denies_and_says_why() {
     assert!(status.server_id.is_none() && status.org_id.is_some());
 }
 
+#[test]
+fn a_denial_that_could_not_be_written_is_not_said_to_be_in_force() {
+    let mut case = Case::of(&with("requireDpop: true"));
+    fail(&mut case);
+    let status = case.status();
+    assert_eq!(condition(&status, "Programmed").0, "False/WriteFailed");
+    assert_eq!(condition(&status, "EnforcementVerified").0, "Unknown/WriteFailed");
+}
+
 #[rstest]
-#[case("transport: Stdio")]
-#[case("authMode: None")]
-fn pods_do_not_matter(#[case] line: &str) {
+#[case::stdio("transport: Stdio", fail, "False/WriteFailed")]
+#[case::open("authMode: None", fail, "False/WriteFailed")]
+#[case::open_with_a_foreign_config_map("authMode: None", |case: &mut Case| case.applied = Applied::for_test(None, vec!["ConfigMap exists".to_owned()]), "False/NameTaken")]
+fn what_is_not_written_matters_where_pods_do_not(#[case] line: &str, #[case] change: Change, #[case] expected: &str) {
+    let mut case = Case::of(&with(line));
+    case.published = Published::Nothing;
+    change(&mut case);
+    let status = case.status();
+    assert_eq!(condition(&status, "Programmed").0, expected);
+    assert_eq!(condition(&status, "Injected").0, "True/NotApplicable");
+    assert_eq!(condition(&status, "Ready").0, expected);
+}
+
+#[test]
+fn an_edit_without_signing_keys_is_not_ready() {
+    let mut case = Case::good();
+    case.old = case.status();
+    let mut read = read(&INVOICES.replace("generation: 3", "generation: 4"));
+    read.object.status = Some(case.old.clone());
+    read.issuing = None;
+    let status = not_issuing(&read, NOW).unwrap();
+    for kind in ["Programmed", "EnforcementVerified", "Ready"] {
+        let (found, message) = condition(&status, kind);
+        assert_eq!(found, "Unknown/NotIssuing", "{kind}");
+        assert!(message.contains("Secret lumoauth-signing-keys in namespace lumoauth-system"), "{message}");
+    }
+    assert_eq!(condition(&status, "Accepted").0, "True/Accepted");
+    assert_eq!(condition(&status, "Injected").0, "True/Injected", "what has nothing to do with it stays");
+    assert_eq!((status.observed_generation, status.conditions.len()), (Some(4), 7));
+
+    // Written once; and once there are keys it is not kept.
+    read.object.status = Some(status.clone());
+    assert_eq!(not_issuing(&read, NOW), None);
+    case.old = status;
+    case.findings = None;
+    assert_eq!(condition(&case.status(), "Programmed").0, "Unknown/Pending");
+}
+
+#[test]
+fn a_spec_that_is_in_force_stays_so_without_signing_keys() {
+    let mut read = read(INVOICES);
+    read.object.status = Some(Case::good().status());
+    assert_eq!(not_issuing(&read, NOW), None);
+    read.object.status = None;
+    assert_eq!(condition(&not_issuing(&read, NOW).unwrap(), "Ready").0, "Unknown/NotIssuing");
+}
+
+#[rstest]
+#[case("transport: Stdio", "no call passes a sidecar")]
+#[case("authMode: None", "no token is asked for")]
+fn pods_do_not_matter(#[case] line: &str, #[case] says: &str) {
     let mut case = Case::of(&with(line));
     case.published = Published::Nothing;
     case.pods.clear();
@@ -371,7 +439,9 @@ fn pods_do_not_matter(#[case] line: &str) {
     for kind in ["MetadataPublished", "Injected", "Programmed", "BypassProtected", "EnforcementVerified"] {
         assert_eq!(condition(&status, kind).0, "True/NotApplicable", "{kind}");
     }
-    assert_eq!(condition(&status, "Ready").0, "True/Ready");
+    let (ready, message) = condition(&status, "Ready");
+    assert_eq!(ready, "True/Ready");
+    assert!(message.contains(says) && !message.contains("checked"), "{message}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::pods::Pods;
 use crate::{
     api::names,
     controller::{Context, work::Queue},
+    inject::is_server_name,
     registry::{ObjectKey, ServerEntry, ServerState, Snapshot},
 };
 
@@ -35,11 +36,13 @@ const RESYNC: Duration = Duration::from_mins(10);
 /// Starts every source; they end when the handles are dropped.
 pub(super) fn start(context: &Context, pods: &Pods, queue: &Arc<Queue>) -> Vec<AbortOnDropHandle<()>> {
     let spawn = |task| AbortOnDropHandle::new(task);
+    let ours = format!("{}={},{}", names::MANAGED_BY, names::MANAGER, names::SERVER);
     vec![
         spawn(tokio::spawn(snapshots(context.snapshot.clone(), Arc::clone(queue)))),
         spawn(tokio::spawn(everything(context.clone(), Arc::clone(queue)))),
-        spawn(tokio::spawn(owned::<ConfigMap>(context.client.clone(), Arc::clone(queue)))),
-        spawn(tokio::spawn(owned::<Service>(context.client.clone(), Arc::clone(queue)))),
+        spawn(tokio::spawn(labelled::<ConfigMap>(context.client.clone(), ours.clone(), Arc::clone(queue)))),
+        spawn(tokio::spawn(labelled::<Service>(context.client.clone(), ours, Arc::clone(queue)))),
+        spawn(tokio::spawn(labelled::<Pod>(context.client.clone(), names::SERVER.to_owned(), Arc::clone(queue)))),
         spawn(tokio::spawn(namespaces(context.clone(), pods.clone(), Arc::clone(queue)))),
     ]
 }
@@ -102,13 +105,12 @@ async fn everything(mut context: Context, queue: Arc<Queue>) {
     }
 }
 
-/// The servers whose objects of ours appear, change or go. The first list finds what servers left that went while no
-/// operator ran.
-async fn owned<K>(client: kube::Client, queue: Arc<Queue>)
+/// The servers named by the label of what `selector` selects in any namespace, when it appears, changes or goes. The
+/// first list finds what servers left that went while no operator ran: objects of ours, or only pods.
+async fn labelled<K>(client: kube::Client, selector: String, queue: Arc<Queue>)
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let selector = format!("{}={},{}", names::MANAGED_BY, names::MANAGER, names::SERVER);
     let config = watcher::Config::default().labels(&selector).page_size(PAGE);
     let events = watcher(Api::<PartialObjectMeta<K>>::all(client), config).default_backoff();
     pin_mut!(events);
@@ -123,10 +125,16 @@ where
                 continue;
             }
         };
-        if let (Some(namespace), Some(name)) = (object.namespace(), object.labels().get(names::SERVER)) {
-            queue.add_after(ObjectKey::new(namespace, name), GATHER);
+        if let Some(key) = server_of(&object) {
+            queue.add_after(key, GATHER);
         }
     }
+}
+
+/// The server that the label of `object` names, if that can be one.
+fn server_of<K: kube::Resource>(object: &K) -> Option<ObjectKey> {
+    let name = object.labels().get(names::SERVER).filter(|name| is_server_name(name))?;
+    Some(ObjectKey::new(object.namespace()?, name))
 }
 
 /// Watches the pods of each namespace that holds a server, and of no other.
@@ -186,5 +194,23 @@ async fn namespace_pods(context: Context, namespace: String, pods: Pods, queue: 
         for name in touched {
             queue.add_after(ObjectKey::new(namespace.clone(), name), GATHER);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case::a_pod_that_only_its_label_tells(json!({names::SERVER: "a"}), Some("acme/a"))]
+    #[case::no_name(json!({names::SERVER: "A_b"}), None)]
+    #[case::empty(json!({names::SERVER: ""}), None)]
+    #[case::other_label(json!({"app": "a"}), None)]
+    fn a_label_names_a_server(#[case] labels: serde_json::Value, #[case] key: Option<&str>) {
+        let pod = json!({"metadata": {"name": "p", "namespace": "acme", "labels": labels}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(server_of(&pod).map(|key| key.to_string()).as_deref(), key);
     }
 }

@@ -95,7 +95,8 @@ impl Validated {
     }
 }
 
-fn role(entry: &ServerEntry) -> Role {
+/// What an entry is for its pods.
+pub(super) fn role(entry: &ServerEntry) -> Role {
     match &entry.state {
         ServerState::DenyAll(problem) => Role::Denied(problem.clone()),
         ServerState::Enforced(_) if entry.is_registry_only() => Role::RegistryOnly,
@@ -114,7 +115,7 @@ fn config(entry: &ServerEntry, issuing: Option<&Issuing>) -> Result<SidecarConfi
 }
 
 /// The generation of the spec that the registry judged, which may be older than the object's by a watch event.
-fn observed(entry: &ServerEntry, object: &McpServer) -> Option<i64> {
+pub(super) fn observed(entry: &ServerEntry, object: &McpServer) -> Option<i64> {
     let judged = entry.object.as_ref().map_or(&object.metadata, |judged| &judged.metadata);
     judged.generation
 }

@@ -7,12 +7,12 @@ pub(super) mod reason;
 use std::fmt::Write as _;
 
 pub(super) use self::pods::counts;
-use self::pods::{enforcement_verified, injected, programmed};
+use self::pods::{enforcement_verified, injected, programmed, unwritten};
 use super::{
     apply::Applied,
     dereference::PodsRead,
     published::Published,
-    validate::{Role, Validated},
+    validate::{self, Role, Validated},
 };
 use crate::{
     api::{
@@ -23,6 +23,7 @@ use crate::{
         },
     },
     prober::Findings,
+    registry::ServerEntry,
 };
 
 /// Names shown in a message; the rest is counted.
@@ -32,8 +33,8 @@ const MAX_NAMED: usize = 5;
 pub(super) struct Observed<'a> {
     /// What should be.
     pub(super) server: &'a Validated,
-    /// What was written; `None` when pods have nothing to do with it.
-    pub(super) applied: Option<&'a Applied>,
+    /// What was written.
+    pub(super) applied: &'a Applied,
     /// Its pods.
     pub(super) pods: &'a PodsRead,
     /// What the authorization server publishes.
@@ -46,13 +47,15 @@ pub(super) struct Observed<'a> {
 
 /// The findings, in the order they are written.
 pub(super) fn conditions(observed: &Observed<'_>) -> Vec<Finding> {
-    let accepted = accepted(observed);
+    let accepted = accepted(&observed.server.role, &observed.server.entry);
     let published = metadata_published(observed);
     let mut findings = vec![accepted, published];
     match observed.server.role {
-        Role::RegistryOnly => findings.extend(not_applicable("transport is Stdio: there are no pods to guard")),
+        Role::RegistryOnly => {
+            findings.extend(not_applicable(observed, "transport is Stdio: there are no pods to guard"));
+        }
         Role::Open => {
-            findings.extend(not_applicable("authMode is None: calls are forwarded without a token"));
+            findings.extend(not_applicable(observed, "authMode is None: calls are forwarded without a token"));
         }
         Role::Protected | Role::Denied(_) => findings.extend([
             injected(observed),
@@ -61,26 +64,47 @@ pub(super) fn conditions(observed: &Observed<'_>) -> Vec<Finding> {
             enforcement_verified(observed),
         ]),
     }
-    findings.push(ready(&findings));
+    findings.push(ready(&findings, &observed.server.role));
     findings
 }
 
-fn not_applicable(message: &str) -> [Finding; 4] {
-    [Type::Injected, Type::Programmed, Type::BypassProtected, Type::EnforcementVerified]
-        .map(|kind| Finding::yes(kind, reason::NOT_APPLICABLE, message))
+/// The findings while the authorization server has no keys, so that no configuration can be made from `entry`.
+pub(super) fn not_issuing(entry: &ServerEntry) -> [Finding; 4] {
+    let unknown = |kind| {
+        let message = format!(
+            "there are no signing keys, so no configuration can be written, and pods run what they had: look at Secret {} in namespace {} and at the log of deployment/{}",
+            names::SIGNING_KEYS,
+            names::SYSTEM_NAMESPACE,
+            names::OPERATOR
+        );
+        Finding::unknown(kind, reason::NOT_ISSUING, message)
+    };
+    let [programmed, verified] = [Type::Programmed, Type::EnforcementVerified].map(unknown);
+    let role = validate::role(entry);
+    let accepted = accepted(&role, entry);
+    let ready = ready(&[accepted.clone(), programmed.clone(), verified.clone()], &role);
+    [accepted, programmed, verified, ready]
 }
 
-fn accepted(observed: &Observed<'_>) -> Finding {
+/// That pods do not matter, unless what they run is not ours.
+fn not_applicable(observed: &Observed<'_>, message: &str) -> [Finding; 4] {
+    [Type::Injected, Type::Programmed, Type::BypassProtected, Type::EnforcementVerified].map(|kind| {
+        let unwritten = if kind == Type::Programmed { unwritten(observed) } else { None };
+        unwritten.unwrap_or_else(|| Finding::yes(kind, reason::NOT_APPLICABLE, message))
+    })
+}
+
+fn accepted(role: &Role, entry: &ServerEntry) -> Finding {
     let kind = Type::Accepted;
-    match &observed.server.role {
+    match role {
         Role::Denied(problem) => Finding::no(kind, problem.reason.as_str(), problem.message.clone()),
-        _ if observed.server.entry.unresolved.is_empty() => Finding::yes(kind, reason::ACCEPTED, "the spec is valid"),
+        _ if entry.unresolved.is_empty() => Finding::yes(kind, reason::ACCEPTED, "the spec is valid"),
         _ => Finding::yes(
             kind,
             reason::ACCEPTED,
             format!(
                 "the spec is valid, but these allowedClients are no McpClients of the organization and admit nobody: {}: create or remove them",
-                listed(observed.server.entry.unresolved.iter())
+                listed(entry.unresolved.iter())
             ),
         ),
     }
@@ -140,7 +164,7 @@ fn bypass_protected(observed: &Observed<'_>) -> Finding {
 
 /// Ready is what its parts are: the first that is False, else the first that is Unknown. No pods comes before what only
 /// pods can change.
-fn ready(findings: &[Finding]) -> Finding {
+fn ready(findings: &[Finding], role: &Role) -> Finding {
     let parts = [Type::Accepted, Type::MetadataPublished, Type::Injected, Type::Programmed, Type::EnforcementVerified];
     let part = |kind: Type| findings.iter().find(|finding| finding.kind == kind);
     let because = |finding: &Finding| Finding {
@@ -150,17 +174,19 @@ fn ready(findings: &[Finding]) -> Finding {
     };
     let is = |status: Status| move |finding: &&Finding| finding.status == status;
     let no_pods = part(Type::Injected).filter(|finding| finding.reason == reason::NO_PODS);
-    let taken = part(Type::Programmed).filter(|finding| finding.reason == reason::NAME_TAKEN);
+    let unwritten = part(Type::Programmed).filter(|finding| reason::UNWRITTEN.contains(&finding.reason));
     let first = part(Type::Accepted)
         .filter(is(Status::False))
-        .or(taken)
+        .or(unwritten)
         .or(no_pods)
         .or_else(|| parts.into_iter().filter_map(part).find(is(Status::False)))
         .or_else(|| parts.into_iter().filter_map(part).find(is(Status::Unknown)));
-    first.map_or_else(
-        || Finding::yes(Type::Ready, reason::READY, "every call is checked, and the checks were verified"),
-        because,
-    )
+    let message = match role {
+        Role::RegistryOnly => "transport is Stdio: it is registered, and no call passes a sidecar",
+        Role::Open => "authMode is None: calls are forwarded, and no token is asked for",
+        Role::Protected | Role::Denied(_) => "every call is checked, and the checks were verified",
+    };
+    first.map_or_else(|| Finding::yes(Type::Ready, reason::READY, message), because)
 }
 
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {

@@ -8,7 +8,7 @@ use crate::{
         names,
         v1alpha1::condition::{Finding, Status, Type},
     },
-    controller::mcp_server::{apply::Applied, dereference::PodsRead, pods::PodView, validate::Role},
+    controller::mcp_server::{dereference::PodsRead, pods::PodView, validate::Role},
     inject::Comparison,
     prober::{Findings, PodFinding, Running, Verdict},
 };
@@ -65,10 +65,34 @@ pub(super) fn injected(observed: &Observed<'_>) -> Finding {
     Finding::yes(kind, reason::INJECTED, format!("{} of {} pods have the sidecar as planned", pods.len(), pods.len()))
 }
 
+/// Programmed, when what pods should run, or how they are reached, could not be written.
+pub(super) fn unwritten(observed: &Observed<'_>) -> Option<Finding> {
+    let kind = Type::Programmed;
+    let taken = observed.applied.taken();
+    if !taken.is_empty() {
+        return Some(Finding::no(kind, reason::NAME_TAKEN, taken.join("; ")));
+    }
+    let failures = observed.applied.failures();
+    if failures.is_empty() {
+        return None;
+    }
+    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Some(Finding::no(
+        kind,
+        reason::WRITE_FAILED,
+        format!(
+            "{}: pods run what they had; look at the quota and the admission policies of namespace {}, and delete ConfigMap {} if it is immutable; it is tried again",
+            failures.join("; "),
+            observed.server.key.namespace,
+            names::config_map(&observed.server.key.name)
+        ),
+    ))
+}
+
 pub(super) fn programmed(observed: &Observed<'_>) -> Finding {
     let kind = Type::Programmed;
-    if let Some(taken) = observed.applied.map(Applied::taken).filter(|taken| !taken.is_empty()) {
-        return Finding::no(kind, reason::NAME_TAKEN, taken.join("; "));
+    if let Some(unwritten) = unwritten(observed) {
+        return unwritten;
     }
     let pods = match pods_or(observed, kind) {
         Ok(pods) => pods,
@@ -140,6 +164,10 @@ pub(super) fn programmed(observed: &Observed<'_>) -> Finding {
 
 pub(super) fn enforcement_verified(observed: &Observed<'_>) -> Finding {
     let kind = Type::EnforcementVerified;
+    if let Some(unwritten) = unwritten(observed) {
+        let message = "what is to be checked could not be written: see Programmed";
+        return Finding::unknown(kind, unwritten.reason, message);
+    }
     if let Role::Denied(_) = observed.server.role {
         return Finding::no(kind, reason::DENY_ALL, "every call is refused: see Accepted");
     }
@@ -260,14 +288,15 @@ fn current<'a>(observed: &Observed<'a>) -> Option<&'a Findings> {
     observed.findings.filter(|findings| findings.generation == observed.server.generation)
 }
 
-/// The condition as it is, while this replica has no answer of its own about the same configuration.
+/// The condition as it is, while this replica has no answer of its own about the same configuration. That something
+/// could not be written is this replica's to know.
 fn kept(observed: &Observed<'_>, kind: Type) -> Option<Finding> {
     let same = observed.old.config_generation.as_deref() == Some(observed.server.generation.as_str());
     if !same || observed.findings.is_some() {
         return None;
     }
     let old = observed.old.conditions.iter().find(|condition| condition.type_ == kind.as_str())?;
-    let reason = reason::ALL.into_iter().find(|reason| *reason == old.reason)?;
+    let reason = reason::ALL.into_iter().find(|it| *it == old.reason && !reason::UNWRITTEN.contains(it))?;
     let status = [Status::True, Status::False, Status::Unknown].into_iter().find(|it| it.as_str() == old.status)?;
     Some(Finding { kind, status, reason, message: old.message.clone() })
 }

@@ -15,6 +15,8 @@ pub(in crate::controller::mcp_server) const OUTDATED: &str = "Outdated";
 pub(in crate::controller::mcp_server) const MISSING: &str = "Missing";
 pub(in crate::controller::mcp_server) const TAMPERED: &str = "Tampered";
 pub(in crate::controller::mcp_server) const NAME_TAKEN: &str = "NameTaken";
+pub(in crate::controller::mcp_server) const WRITE_FAILED: &str = "WriteFailed";
+pub(in crate::controller::mcp_server) const NOT_ISSUING: &str = "NotIssuing";
 pub(in crate::controller::mcp_server) const NOT_INJECTED: &str = "NotInjected";
 pub(in crate::controller::mcp_server) const PROGRAMMED: &str = "Programmed";
 pub(in crate::controller::mcp_server) const PROGRESSING: &str = "Progressing";
@@ -27,7 +29,7 @@ pub(in crate::controller::mcp_server) const NOT_READY: &str = "PodsNotReady";
 pub(in crate::controller::mcp_server) const READY: &str = "Ready";
 
 /// All of them.
-pub(in crate::controller::mcp_server) const ALL: [&str; 24] = [
+pub(in crate::controller::mcp_server) const ALL: [&str; 26] = [
     ACCEPTED,
     PUBLISHED,
     DIFFERENT,
@@ -42,6 +44,8 @@ pub(in crate::controller::mcp_server) const ALL: [&str; 24] = [
     MISSING,
     TAMPERED,
     NAME_TAKEN,
+    WRITE_FAILED,
+    NOT_ISSUING,
     NOT_INJECTED,
     PROGRAMMED,
     PROGRESSING,
@@ -53,3 +57,6 @@ pub(in crate::controller::mcp_server) const ALL: [&str; 24] = [
     NOT_READY,
     READY,
 ];
+
+/// Those that a write which has been done since makes untrue.
+pub(in crate::controller::mcp_server) const UNWRITTEN: [&str; 3] = [NAME_TAKEN, WRITE_FAILED, NOT_ISSUING];
