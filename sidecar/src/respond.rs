@@ -8,6 +8,7 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use lumoauth_core::challenge::Challenge;
+use serde_json::{Value, json};
 
 use crate::{
     body::Body,
@@ -67,7 +68,8 @@ pub(crate) fn refuse(refusal: &Refusal, protected: Option<&Protected>) -> Respon
             (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "the request could not be decided")
         }
     };
-    let mut response = answer(status, rpc_error(id(refusal), code, message));
+    let data = if let Refusal::Message(rejection) = refusal { rejection.data.as_ref() } else { None };
+    let mut response = answer(status, rpc_error(id(refusal), code, message, data));
     let headers = response.headers_mut();
     match refusal {
         Refusal::Method(allow) => {
@@ -97,10 +99,10 @@ fn challenge(refusal: &Refusal, protected: &Protected) -> Option<Response<Body>>
     };
     let status = StatusCode::from_u16(challenge.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     let body = if let Refusal::Scope { id, .. } = refusal {
-        rpc_error(id.as_deref(), FORBIDDEN, challenge.description())
+        rpc_error(id.as_deref(), FORBIDDEN, challenge.description(), None)
     } else {
         let members = [("error", challenge.error()), ("error_description", challenge.description())];
-        serde_json::json!(BTreeMap::from(members)).to_string()
+        json!(BTreeMap::from(members)).to_string()
     };
     let mut response = answer(status, body);
     match HeaderValue::try_from(challenge.to_string()) {
@@ -121,8 +123,11 @@ fn answer(status: StatusCode, body: String) -> Response<Body> {
 }
 
 /// `id` is JSON text that was read from the request, and `null` when it could not be (JSON-RPC 2.0 §5).
-fn rpc_error(id: Option<&str>, code: i32, message: &str) -> String {
-    let error = serde_json::json!({"code": code, "message": message});
+fn rpc_error(id: Option<&str>, code: i32, message: &str, data: Option<&Value>) -> String {
+    let error = match data {
+        Some(data) => json!({"code": code, "message": message, "data": data}),
+        None => json!({"code": code, "message": message}),
+    };
     format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"))
 }
 

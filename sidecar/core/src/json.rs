@@ -41,12 +41,24 @@ pub(crate) struct Member {
     pub(crate) key: &'static str,
     pub(crate) slot: usize,
     pub(crate) inside: &'static [Member],
+    /// Up to how many strings of an array are wanted.
+    pub(crate) texts: usize,
 }
 
 impl Member {
     /// A key whose value is wanted for itself.
     pub(crate) const fn leaf(key: &'static str, slot: usize) -> Self {
-        Self { key, slot, inside: &[] }
+        Self { key, slot, inside: &[], texts: 0 }
+    }
+
+    /// A key whose value is wanted if it is an object, for what is inside it.
+    pub(crate) const fn object(key: &'static str, slot: usize, inside: &'static [Self]) -> Self {
+        Self { key, slot, inside, texts: 0 }
+    }
+
+    /// A key whose value is wanted if it is an array of at most `texts` strings.
+    pub(crate) const fn list(key: &'static str, slot: usize, texts: usize) -> Self {
+        Self { key, slot, inside: &[], texts }
     }
 }
 
@@ -62,7 +74,9 @@ pub(crate) enum Seen<'de> {
     Integer(String),
     /// An object.
     Object,
-    /// An array.
+    /// An array of strings, unescaped, where that is what is wanted.
+    Texts(Vec<Cow<'de, str>>),
+    /// Any other array.
     Array,
     /// `null`, a truth value, any other number.
     Other,
@@ -86,7 +100,7 @@ pub(crate) fn read<'de, const N: usize>(
     let mut from = serde_json::Deserializer::from_slice(bytes);
     // Every level is entered through `Node`, which counts.
     from.disable_recursion_limit();
-    let seen = Node { state: &mut state, members, level: 1, wanted: false }
+    let seen = Node { state: &mut state, members, level: 1, wanted: false, texts: 0 }
         .deserialize(&mut from)
         .and_then(|seen| from.end().map(|()| seen));
     match seen {
@@ -144,6 +158,7 @@ struct Node<'s, 'de, const N: usize> {
     members: &'static [Member],
     level: usize,
     wanted: bool,
+    texts: usize,
 }
 
 impl<const N: usize> Node<'_, '_, N> {
@@ -199,8 +214,20 @@ impl<'de, const N: usize> Visitor<'de> for Node<'_, 'de, N> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Seen<'de>, A::Error> {
         self.enter()?;
         let level = self.level + 1;
-        while items.next_element_seed(Node { state: self.state, members: &[], level, wanted: false })?.is_some() {}
-        Ok(Seen::Array)
+        let mut texts = (self.texts > 0).then(Vec::new);
+        while let Some(item) = items.next_element_seed(Node {
+            state: self.state,
+            members: &[],
+            level,
+            wanted: texts.is_some(),
+            texts: 0,
+        })? {
+            match (item, &mut texts) {
+                (Seen::Text(text), Some(texts)) if texts.len() < self.texts => texts.push(text),
+                _ => texts = None,
+            }
+        }
+        Ok(texts.map_or(Seen::Array, Seen::Texts))
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Seen<'de>, A::Error> {
@@ -217,6 +244,7 @@ impl<'de, const N: usize> Visitor<'de> for Node<'_, 'de, N> {
                 members: member.map_or(&[], |member| member.inside),
                 level: self.level + 1,
                 wanted: member.is_some(),
+                texts: member.map_or(0, |member| member.texts),
             })?;
             if let Some(slot) = member.and_then(|member| self.state.values.get_mut(member.slot)) {
                 // The second of two means nothing, and neither does the first.
@@ -297,8 +325,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    static WANTED: [Member; 2] =
-        [Member { key: "task", slot: 0, inside: &[Member::leaf("name", 1)] }, Member::leaf("name", 2)];
+    static WANTED: [Member; 2] = [Member::object("task", 0, &[Member::leaf("name", 1)]), Member::leaf("name", 2)];
 
     fn outcome(bytes: &[u8]) -> Result<[Seen<'_>; 3], JsonError> {
         let reading = read(bytes, &WANTED)?;
@@ -309,6 +336,25 @@ mod tests {
     fn finds_what_is_wanted_where_it_is_wanted() {
         let text = br#"{"other":{"name":"no"},"task":{"name":7},"name":"\u0079es","list":[{"name":"no"}]}"#;
         assert_eq!(outcome(text), Ok([Seen::Object, Seen::Integer("7".into()), Seen::Text("yes".into())]));
+    }
+
+    #[rstest]
+    #[case("[]", Seen::Texts(vec![]))]
+    #[case(r#"["a"]"#, Seen::Texts(vec!["a".into()]))]
+    #[case(r#"["a","\u0062"]"#, Seen::Texts(vec!["a".into(), "b".into()]))]
+    #[case(r#"["a","b","c"]"#, Seen::Array)]
+    #[case(r#"["a",1]"#, Seen::Array)]
+    #[case(r#"[1,"a"]"#, Seen::Array)]
+    #[case(r#"["a",null]"#, Seen::Array)]
+    #[case(r#"["a",["b"]]"#, Seen::Array)]
+    #[case(r#"[{"list":["a"]}]"#, Seen::Array)]
+    #[case(r#""a""#, Seen::Text("a".into()))]
+    #[case(r#"{"0":"a"}"#, Seen::Object)]
+    #[case("null", Seen::Other)]
+    fn a_list_is_of_strings_and_not_too_long(#[case] list: &str, #[case] expected: Seen<'_>) {
+        static LIST: [Member; 1] = [Member::list("list", 0, 2)];
+        let text = format!(r#"{{"list":{list}}}"#);
+        assert_eq!(read::<1>(text.as_bytes(), &LIST).map(|reading| reading.values), Ok([expected]));
     }
 
     #[rstest]

@@ -237,6 +237,45 @@ async fn c3_55_headers_must_agree_with_the_body(#[case] method: &str, #[case] na
     }
 }
 
+#[tokio::test]
+async fn a_version_nobody_speaks_is_answered_with_those_we_know() {
+    let bench = Bench::start().await;
+    let token = format!("Bearer {}", bench.token());
+    let answer = bench
+        .raw(post(&[("Authorization", &*token), ("MCP-Protocol-Version", "1900-01-01")], &tool_call("read")))
+        .await;
+    assert_eq!(answer.status, 400);
+    let error = &answer.json()["error"];
+    assert_eq!((&error["code"], &error["data"]["requested"]), (&json!(-32022), &json!("1900-01-01")));
+    assert_eq!(error["data"]["supported"][0], "2026-07-28");
+    assert_eq!(bench.upstream.recorded(), "");
+    assert_eq!(bench.call(&bench.token(), "{}").await.json()["error"].get("data"), None);
+}
+
+#[rstest]
+#[case::free(&["free://1"], 200)]
+#[case::denied(&["free://1", "invoice://secret/1"], 403)]
+#[case::denied_in_code(&["invoice://%73ecret/1"], 403)]
+#[tokio::test]
+async fn subscriptions_of_a_listen_are_ruled(#[case] uris: &[&str], #[case] status: u16) {
+    let bench = Bench::start_with(options(), |config| {
+        with_oauth(config, |oauth| {
+            let rule = json!({
+                "selector": {"methods": {"methods": ["resources/*"], "names": ["invoice://secret*"]}},
+                "effect": "deny",
+            });
+            oauth["policy"]["rules"].as_array_mut().unwrap().insert(0, rule);
+        })
+    })
+    .await;
+    let token = format!("Bearer {}", bench.token());
+    let method = "subscriptions/listen";
+    let headers = [("Authorization", &*token), ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
+    let body = modern(method, json!({"notifications": {"resourceSubscriptions": uris}}));
+    assert_eq!(bench.raw(post(&headers, &body)).await.status, status);
+    assert_eq!(bench.upstream.recorded().is_empty(), status != 200);
+}
+
 #[rstest]
 #[case::absent(&[], 200)]
 #[case::agree(&[("Mcp-Method", "tools/call"), ("Mcp-Name", "read")], 200)]

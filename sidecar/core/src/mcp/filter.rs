@@ -77,7 +77,7 @@ impl List {
 }
 
 const fn response(inside: &'static [Member]) -> [Member; 1] {
-    [Member { key: "result", slot: 0, inside }]
+    [Member::object("result", 0, inside)]
 }
 
 const fn result(list: &'static str) -> [Member; 4] {

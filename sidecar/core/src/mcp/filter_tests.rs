@@ -71,7 +71,7 @@ fn a_list_shows_what_may_be_used(#[case] granted: &str, #[case] tools: &str) {
 )]
 #[case(
     "resources/list",
-    r#"{"id":1,"result":{"resources":[{"name":"n","uri":"a://b"},{"name":"n","uri":"SECRET://b"},{"name":"n","uri":"secret://b"}]}}"#,
+    r#"{"id":1,"result":{"resources":[{"name":"n","uri":"a://b"},{"name":"n","uri":"SECRET://b"},{"name":"n","uri":"secret://b"},{"name":"n","uri":"%2573ecret://b"},{"name":"n","uri":"a://%ff"}]}}"#,
     r#"{"id":1,"result":{"resources":[{"name":"n","uri":"a://b"}]}}"#
 )]
 fn prompts_and_resources(#[case] method: &str, #[case] body: &str, #[case] expected: &str) {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
 
 use super::reader::{self, Envelope};
 use crate::{
@@ -24,10 +25,14 @@ const FIRST_MODERN: &str = "2026-07-28";
 /// The protocol versions before it; no other was ever released.
 const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
+/// The method that opens a stream of notifications, and says in `params.notifications` of what.
+const LISTEN: &str = "subscriptions/listen";
+
 const PARSE_ERROR: i32 = -32_700;
 const INVALID_REQUEST: i32 = -32_600;
 const INVALID_PARAMS: i32 = -32_602;
 const HEADER_MISMATCH: i32 = -32_020;
+const UNSUPPORTED_VERSION: i32 = -32_022;
 
 /// The headers that speak about the body. Each is every value the request carries under that name, in order, as
 /// received: more than one is refused.
@@ -74,6 +79,10 @@ pub struct Message {
     pub method: String,
     /// `params.name`, `params.uri`, `params.taskId` or `params.ref`'s name, as the method has it.
     pub name: Option<String>,
+    /// The resource URIs that a `subscriptions/listen` asks to hear of; empty for every other method.
+    pub heard_resources: Vec<String>,
+    /// The tasks that a `subscriptions/listen` asks to hear of; empty for every other method.
+    pub heard_tasks: Vec<String>,
 }
 
 impl Message {
@@ -81,6 +90,9 @@ impl Message {
     pub fn operation(&self) -> Operation<'_> {
         match self.kind {
             Kind::Response => Operation::Response,
+            Kind::Request | Kind::Notification if self.method == LISTEN => {
+                Operation::Listen { resources: &self.heard_resources, tasks: &self.heard_tasks }
+            }
             Kind::Request | Kind::Notification => {
                 Operation::Message { method: &self.method, name: self.name.as_deref() }
             }
@@ -91,10 +103,12 @@ impl Message {
 /// A body or header that is refused: HTTP 400 with a JSON-RPC error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The JSON-RPC code: -32700, -32600, -32602 or -32020.
+    /// The JSON-RPC code: -32700, -32600, -32602, -32020 or -32022.
     pub code: i32,
     /// A text of ours; nothing of the request is echoed.
     pub message: &'static str,
+    /// The JSON-RPC `data`. With -32022 `supported` and `requested`, which are protocol versions; `None` with all others.
+    pub data: Option<Value>,
     /// The request's `id` as JSON text, when it could be read.
     pub id: Option<String>,
 }
@@ -104,15 +118,21 @@ type Refusal = (i32, &'static str);
 
 /// Reads `body` strictly and holds `headers` against it.
 pub fn parse(body: &[u8], headers: &McpHeaders<'_>) -> Result<Message, Rejection> {
-    let reject = |(code, message): Refusal, id| Rejection { code, message, id };
+    let reject = |(code, message): Refusal, id| {
+        let data = (code == UNSUPPORTED_VERSION).then(|| versions(headers));
+        Rejection { code, message, data, id }
+    };
     let (envelope, ambiguity) = reader::read(body).map_err(|error| reject(unreadable(error), None))?;
-    let id = id(&envelope.id);
-    match ambiguity.map_or_else(|| judge(&envelope, headers), |error| Err(unreadable(error))) {
-        Ok((kind, era, method, name)) => {
-            Ok(Message { kind, era, id, method: method.to_owned(), name: name.map(str::to_owned) })
-        }
-        Err(refusal) => Err(reject(refusal, id)),
-    }
+    ambiguity
+        .map_or_else(|| judge(&envelope, headers), |error| Err(unreadable(error)))
+        .map_err(|refusal| reject(refusal, id(&envelope.id)))
+}
+
+/// What a client needs to choose another version (MCP 2026-07-28, Versioning, Protocol Version Negotiation).
+fn versions(headers: &McpHeaders<'_>) -> Value {
+    let supported: Vec<_> = std::iter::once(FIRST_MODERN).chain(LEGACY.into_iter().rev()).collect();
+    let requested: Vec<_> = headers.protocol_version.iter().map(|version| String::from_utf8_lossy(version)).collect();
+    json!({"supported": supported, "requested": requested.concat()})
 }
 
 fn unreadable(error: JsonError) -> Refusal {
@@ -125,9 +145,7 @@ fn unreadable(error: JsonError) -> Refusal {
     }
 }
 
-type Judged<'a> = (Kind, Era, &'a str, Option<&'a str>);
-
-fn judge<'a>(envelope: &'a Envelope<'_>, headers: &McpHeaders<'_>) -> Result<Judged<'a>, Refusal> {
+fn judge(envelope: &Envelope<'_>, headers: &McpHeaders<'_>) -> Result<Message, Refusal> {
     if !matches!(&envelope.jsonrpc, Seen::Text(version) if version == "2.0") {
         return Err((INVALID_REQUEST, "jsonrpc must be \"2.0\""));
     }
@@ -138,7 +156,16 @@ fn judge<'a>(envelope: &'a Envelope<'_>, headers: &McpHeaders<'_>) -> Result<Jud
     }
     let name = name(envelope, method)?;
     agree(headers, era, method, name)?;
-    Ok((kind, era, method, name))
+    let (heard_resources, heard_tasks) = topics(envelope, method)?;
+    Ok(Message {
+        kind,
+        era,
+        id: id(&envelope.id),
+        method: method.to_owned(),
+        name: name.map(str::to_owned),
+        heard_resources,
+        heard_tasks,
+    })
 }
 
 /// `id` as JSON text: a string or a whole number (JSON-RPC 2.0 §4; MCP allows no `null`).
@@ -166,6 +193,9 @@ fn shape<'a>(envelope: &'a Envelope<'_>) -> Result<(Kind, &'a str), Refusal> {
         Seen::Text(_) if !matches!(envelope.params, Seen::Absent | Seen::Object) => {
             Err((INVALID_REQUEST, "params must be an object"))
         }
+        Seen::Text(method) if has_id && method.starts_with("notifications/") => {
+            Err((INVALID_REQUEST, "a notification has no id"))
+        }
         Seen::Text(method) => Ok((if has_id { Kind::Request } else { Kind::Notification }, method)),
         _ => Err((INVALID_REQUEST, "the body is not a JSON-RPC request, notification or response")),
     }
@@ -179,7 +209,11 @@ fn is_method(method: &str) -> bool {
 fn era(envelope: &Envelope<'_>, headers: &McpHeaders<'_>, kind: Kind) -> Result<Era, Refusal> {
     let named = match headers.protocol_version.as_slice() {
         [] => None,
-        [version] => Some((*version, era_of(version).ok_or((INVALID_REQUEST, "MCP-Protocol-Version is not known"))?)),
+        [version] => match era_of(version) {
+            Some(era) => Some((*version, era)),
+            None if is_version(version) => return Err((UNSUPPORTED_VERSION, "this protocol version is not supported")),
+            None => return Err((INVALID_REQUEST, "MCP-Protocol-Version is malformed")),
+        },
         _ => return Err((INVALID_REQUEST, "MCP-Protocol-Version is repeated")),
     };
     if !matches!(envelope.meta, Seen::Absent | Seen::Object) {
@@ -206,6 +240,12 @@ fn era_of(version: &[u8]) -> Option<Era> {
         return Some(Era::Legacy);
     }
     (is_date(version) && version >= FIRST_MODERN).then_some(Era::Modern)
+}
+
+/// Whether this may be the name of some version, such as a date or `DRAFT-2026-v1`: short, and safe to repeat.
+fn is_version(version: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (1..=32).contains(&version.len()) && version.iter().all(plain)
 }
 
 /// `YYYY-MM-DD`.
@@ -248,6 +288,25 @@ fn reference<'a, 'b>(envelope: &'a Envelope<'b>) -> Result<&'a Seen<'b>, Refusal
         Seen::Text(kind) if kind == "ref/resource" && *reference_name == Seen::Absent => Ok(reference_uri),
         _ => Err((INVALID_PARAMS, "params.ref is neither a ref/prompt with a name nor a ref/resource with a uri")),
     }
+}
+
+/// The resources and tasks of `subscriptions/listen` (MCP 2026-07-28, Subscriptions).
+fn topics(envelope: &Envelope<'_>, method: &str) -> Result<(Vec<String>, Vec<String>), Refusal> {
+    if method != LISTEN {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    if !matches!(envelope.notifications, Seen::Absent | Seen::Object) {
+        return Err((INVALID_PARAMS, "params.notifications must be an object"));
+    }
+    let names = |seen: &Seen<'_>, method| match seen {
+        Seen::Absent => Ok(Vec::new()),
+        Seen::Texts(names) if names.iter().all(|name| is_name(method, name)) => {
+            Ok(names.iter().map(|name| name.clone().into_owned()).collect())
+        }
+        Seen::Texts(_) => Err((INVALID_PARAMS, "params.notifications holds a name that is not acceptable")),
+        _ => Err((INVALID_PARAMS, "params.notifications must name its topics as lists of at most 64 strings")),
+    };
+    Ok((names(&envelope.heard_resources, "resources/subscribe")?, names(&envelope.heard_tasks, "tasks/get")?))
 }
 
 /// Whether `method` may be applied to `name`. Tool names are held to the specification's character set, so that no two

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use rstest::rstest;
+use serde_json::json;
 
 use super::*;
 use crate::policy::Operation;
@@ -38,6 +39,8 @@ fn a_request_says_what_it_wants() {
             id: Some("1".to_owned()),
             method: "tools/call".to_owned(),
             name: Some("search".to_owned()),
+            heard_resources: Vec::new(),
+            heard_tasks: Vec::new(),
         }
     );
     assert_eq!(message.operation(), Operation::Message { method: "tools/call", name: Some("search") });
@@ -69,6 +72,9 @@ fn a_request_says_what_it_wants() {
 #[case::method_space(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call "}"#, None)]
 #[case::method_nul(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call\u0000"}"#, None)]
 #[case::method_fullwidth(r#"{"jsonrpc":"2.0","id":1,"method":"ｔools/call"}"#, None)]
+#[case::notification_with_id(r#"{"jsonrpc":"2.0","id":1,"method":"notifications/cancelled"}"#, None)]
+#[case::notification_with_id_and_any_name(r#"{"jsonrpc":"2.0","id":"a","method":"notifications/x","params":{}}"#, None)]
+#[case::notification_with_no_name(r#"{"jsonrpc":"2.0","id":1,"method":"notifications/"}"#, None)]
 #[case::params_list(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":["x"]}"#, None)]
 #[case::params_null(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#, None)]
 #[case::params_text(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":"{}"}"#, None)]
@@ -217,31 +223,110 @@ fn names_are_limited_in_size() {
 }
 
 #[rstest]
-#[case::first(&[], Some(Era::Legacy))]
-#[case::oldest(&["2024-11-05"], Some(Era::Legacy))]
-#[case::march(&["2025-03-26"], Some(Era::Legacy))]
-#[case::june(&["2025-06-18"], Some(Era::Legacy))]
-#[case::november(&["2025-11-25"], Some(Era::Legacy))]
-#[case::never_released(&["2026-01-01"], None)]
-#[case::before_all(&["2023-01-01"], None)]
-#[case::twice(&["2025-11-25", "2025-11-25"], None)]
-#[case::list(&["2025-11-25, 2025-11-25"], None)]
-#[case::empty(&[""], None)]
-#[case::word(&["latest"], None)]
-#[case::draft(&["DRAFT-2026-v1"], None)]
-#[case::short(&["2026-7-28"], None)]
-#[case::long(&["2026-07-280"], None)]
-#[case::month(&["2026-13-01"], None)]
-#[case::day(&["2026-12-32"], None)]
-#[case::sign(&["+026-07-28"], None)]
-#[case::suffix(&["2026-07-28-x"], None)]
-#[case::year(&["10000-01-01"], None)]
-#[case::space(&["2025-11-25 "], None)]
-fn protocol_version_header(#[case] version: &[&str], #[case] era: Option<Era>) {
+#[case::first(&[], Ok(Era::Legacy))]
+#[case::oldest(&["2024-11-05"], Ok(Era::Legacy))]
+#[case::march(&["2025-03-26"], Ok(Era::Legacy))]
+#[case::june(&["2025-06-18"], Ok(Era::Legacy))]
+#[case::november(&["2025-11-25"], Ok(Era::Legacy))]
+#[case::never_released(&["2026-01-01"], Err(-32022))]
+#[case::before_all(&["2023-01-01"], Err(-32022))]
+#[case::long_before(&["1900-01-01"], Err(-32022))]
+#[case::word(&["latest"], Err(-32022))]
+#[case::draft(&["DRAFT-2026-v1"], Err(-32022))]
+#[case::short(&["2026-7-28"], Err(-32022))]
+#[case::long(&["2026-07-280"], Err(-32022))]
+#[case::month(&["2026-13-01"], Err(-32022))]
+#[case::day(&["2026-12-32"], Err(-32022))]
+#[case::suffix(&["2026-07-28-x"], Err(-32022))]
+#[case::year(&["10000-01-01"], Err(-32022))]
+#[case::as_long_as_may_be(&["2026-07-28-456789012345678901234"], Err(-32022))]
+#[case::too_long(&["2026-07-28-4567890123456789012345"], Err(-32600))]
+#[case::twice(&["2025-11-25", "2025-11-25"], Err(-32600))]
+#[case::unknown_twice(&["2026-01-01", "2026-01-01"], Err(-32600))]
+#[case::list(&["2025-11-25, 2025-11-25"], Err(-32600))]
+#[case::empty(&[""], Err(-32600))]
+#[case::sign(&["+026-07-28"], Err(-32600))]
+#[case::space(&["2025-11-25 "], Err(-32600))]
+#[case::markup(&["<b>"], Err(-32600))]
+#[case::letter(&["2026-07-2８"], Err(-32600))]
+fn protocol_version_header(#[case] version: &[&str], #[case] era: Result<Era, i32>) {
     let body = br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{}}"#;
     let outcome = parse(body, &headers(version, &[], &[]));
-    assert_eq!(outcome.as_ref().ok().map(|message| message.era), era);
-    assert_eq!(code(&outcome), if era.is_some() { 0 } else { -32600 });
+    assert_eq!(outcome.as_ref().map(|message| message.era).map_err(|rejection| rejection.code), era);
+    let data = outcome.err().and_then(|rejection| rejection.data);
+    let supported = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+    let expected = (era == Err(-32022)).then(|| json!({"supported": supported, "requested": version[0]}));
+    assert_eq!(data, expected);
+}
+
+fn listen(notifications: &str) -> Result<Message, Rejection> {
+    legacy(&format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{"notifications":{notifications}}}}}"#
+    ))
+}
+
+#[rstest]
+#[case::nothing("{}", &[], &[])]
+#[case::lists_only(r#"{"toolsListChanged":true}"#, &[], &[])]
+#[case::none(r#"{"resourceSubscriptions":[],"taskIds":[]}"#, &[], &[])]
+#[case::resources(r#"{"resourceSubscriptions":["a://1","b"]}"#, &["a://1", "b"], &[])]
+#[case::escaped(r#"{"resource\u0053ubscriptions":["\u0061://1"]}"#, &["a://1"], &[])]
+#[case::tasks(r#"{"taskIds":["t"]}"#, &[], &["t"])]
+#[case::both(r#"{"taskIds":["t"],"resourceSubscriptions":["a://1"]}"#, &["a://1"], &["t"])]
+fn listen_says_of_what(#[case] notifications: &str, #[case] resources: &[&str], #[case] tasks: &[&str]) {
+    let message = listen(notifications).unwrap();
+    assert_eq!((&*message.heard_resources, &*message.heard_tasks), (&*owned(resources), &*owned(tasks)));
+    let (resources, tasks) = (owned(resources), owned(tasks));
+    assert_eq!(message.operation(), Operation::Listen { resources: &resources, tasks: &tasks });
+}
+
+fn owned(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&text| text.to_owned()).collect()
+}
+
+#[rstest]
+#[case::no_object("[]", -32602)]
+#[case::null("null", -32602)]
+#[case::text(r#""resourceSubscriptions""#, -32602)]
+#[case::one(r#"{"resourceSubscriptions":"a://1"}"#, -32602)]
+#[case::null_list(r#"{"resourceSubscriptions":null}"#, -32602)]
+#[case::object(r#"{"resourceSubscriptions":{"0":"a://1"}}"#, -32602)]
+#[case::objects(r#"{"resourceSubscriptions":[{"uri":"a://1"}]}"#, -32602)]
+#[case::mixed(r#"{"resourceSubscriptions":["a://1",["a://2"]]}"#, -32602)]
+#[case::number(r#"{"resourceSubscriptions":["a://1",2]}"#, -32602)]
+#[case::empty(r#"{"resourceSubscriptions":[""]}"#, -32602)]
+#[case::control(r#"{"resourceSubscriptions":["a://1","a://\n"]}"#, -32602)]
+#[case::task(r#"{"taskIds":"t"}"#, -32602)]
+#[case::task_number(r#"{"taskIds":[1]}"#, -32602)]
+#[case::task_empty(r#"{"taskIds":["t",""]}"#, -32602)]
+#[case::twice(r#"{"taskIds":[],"taskIds":["t"]}"#, -32600)]
+#[case::look_alike(r#"{"ResourceSubscriptions":["a://1"]}"#, -32600)]
+#[case::look_alike_fold("{\"tas\u{212a}Ids\":[\"t\"]}", -32600)]
+#[case::look_alike_outside(r#"{},"Notifications":{"taskIds":["t"]}"#, -32600)]
+fn listen_names_its_topics_in_lists_of_strings(#[case] notifications: &str, #[case] expected: i32) {
+    let rejection = listen(notifications).unwrap_err();
+    assert_eq!((rejection.code, rejection.id.as_deref()), (expected, Some("1")));
+}
+
+#[rstest]
+#[case("resourceSubscriptions")]
+#[case("taskIds")]
+fn listen_is_limited_in_size(#[case] list: &str) {
+    let topics = |count: usize| code(&listen(&format!(r#"{{"{list}":[{}]}}"#, vec![r#""t""#; count].join(","))));
+    assert_eq!((topics(64), topics(65)), (0, -32602));
+    let length = |length: usize| code(&listen(&format!(r#"{{"{list}":["{}"]}}"#, "t".repeat(length))));
+    assert_eq!((length(1024), length(1025)), (0, -32602));
+}
+
+#[rstest]
+#[case::without_params(r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#)]
+#[case::other_method(
+    r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"notifications":{"resourceSubscriptions":["a://1"]}}}"#
+)]
+#[case::odd_in_other_method(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"notifications":[1]}}"#)]
+fn only_listen_has_topics(#[case] body: &str) {
+    let message = legacy(body).unwrap();
+    assert!(message.heard_resources.is_empty() && message.heard_tasks.is_empty());
 }
 
 #[rstest]

@@ -5,28 +5,35 @@ use crate::json::{self, JsonError, Member, Reading, Seen};
 /// Where a modern request repeats its protocol version.
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 
-const SLOTS: usize = 15;
+const SLOTS: usize = 18;
+
+/// The most resources, and the most tasks, that one message may ask to hear of.
+const MAX_TOPICS: usize = 64;
 
 static MESSAGE: [Member; 6] = [
     Member::leaf("jsonrpc", 0),
     Member::leaf("id", 1),
     Member::leaf("method", 2),
-    Member { key: "params", slot: 3, inside: &PARAMS },
+    Member::object("params", 3, &PARAMS),
     Member::leaf("result", 4),
     Member::leaf("error", 5),
 ];
 
-static PARAMS: [Member; 5] = [
+static PARAMS: [Member; 6] = [
     Member::leaf("name", 6),
     Member::leaf("uri", 7),
     Member::leaf("taskId", 8),
-    Member { key: "ref", slot: 9, inside: &REFERENCE },
-    Member { key: "_meta", slot: 10, inside: &META },
+    Member::object("ref", 9, &REFERENCE),
+    Member::object("_meta", 10, &META),
+    Member::object("notifications", 15, &NOTIFICATIONS),
 ];
 
 static REFERENCE: [Member; 3] = [Member::leaf("type", 11), Member::leaf("name", 12), Member::leaf("uri", 13)];
 
 static META: [Member; 1] = [Member::leaf(VERSION_KEY, 14)];
+
+static NOTIFICATIONS: [Member; 2] =
+    [Member::list("resourceSubscriptions", 16, MAX_TOPICS), Member::list("taskIds", 17, MAX_TOPICS)];
 
 /// The members of a message that we read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,6 +62,12 @@ pub(super) struct Envelope<'a> {
     pub(super) reference_uri: Seen<'a>,
     /// The protocol version in `params._meta`.
     pub(super) version: Seen<'a>,
+    /// `params.notifications`.
+    pub(super) notifications: Seen<'a>,
+    /// `params.notifications.resourceSubscriptions`.
+    pub(super) heard_resources: Seen<'a>,
+    /// `params.notifications.taskIds`.
+    pub(super) heard_tasks: Seen<'a>,
 }
 
 /// Reads a message, and says why it must be refused although it could be read.
@@ -77,6 +90,9 @@ pub(super) fn read(body: &[u8]) -> Result<(Envelope<'_>, Option<JsonError>), Jso
         reference_name,
         reference_uri,
         version,
+        notifications,
+        heard_resources,
+        heard_tasks,
     ] = values;
     let envelope = Envelope {
         jsonrpc,
@@ -94,6 +110,9 @@ pub(super) fn read(body: &[u8]) -> Result<(Envelope<'_>, Option<JsonError>), Jso
         reference_name,
         reference_uri,
         version,
+        notifications,
+        heard_resources,
+        heard_tasks,
     };
     Ok((envelope, ambiguity))
 }
@@ -109,6 +128,7 @@ mod tests {
             "params":{"name":"params.name","uri":"params.uri","taskId":"params.taskId",
             "ref":{"type":"ref.type","name":"ref.name","uri":"ref.uri"},
             "_meta":{"io.modelcontextprotocol/protocolVersion":"version","name":"no"},
+            "notifications":{"resourceSubscriptions":["resources"],"taskIds":["tasks"],"taskId":"no"},
             "arguments":{"name":"no","Name":"no","_meta":{"x":1}}}}"#;
         let text = |text: &'static str| Seen::Text(text.into());
         let expected = Envelope {
@@ -127,6 +147,9 @@ mod tests {
             reference_name: text("ref.name"),
             reference_uri: text("ref.uri"),
             version: text("version"),
+            notifications: Seen::Object,
+            heard_resources: Seen::Texts(vec!["resources".into()]),
+            heard_tasks: Seen::Texts(vec!["tasks".into()]),
         };
         assert_eq!(read(body), Ok((expected, None)));
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use url::Url;
-
-use super::model::{DefaultRule, Effect, Policy, Rule, Selector};
+use super::{
+    model::{DefaultRule, Effect, Policy, Rule, Selector},
+    readings::readings,
+};
 use crate::{
     ClientId, IssuerUrl, ScopeSet, UnixTime,
     token::{AccessToken, Verified},
@@ -65,6 +66,13 @@ pub enum Operation<'a> {
         /// What the method is applied to: tool, prompt, resource URI or task.
         name: Option<&'a str>,
     },
+    /// `subscriptions/listen`, which subscribes to all of these at once.
+    Listen {
+        /// Resource URIs, each judged as `resources/subscribe`.
+        resources: &'a [String],
+        /// Tasks, each judged as `tasks/get`.
+        tasks: &'a [String],
+    },
     /// A JSON-RPC response of a legacy client to a request of the server.
     Response,
     /// `DELETE`: the client ends its session.
@@ -109,6 +117,8 @@ pub enum DenyReason {
     UnknownMethod,
     /// The message lacks the name its method needs.
     MissingName,
+    /// Rules name URIs, and it cannot be said which one a server would read in this.
+    UnclearUri,
 }
 
 impl DenyReason {
@@ -120,6 +130,7 @@ impl DenyReason {
             Self::NoRule => "no_rule",
             Self::UnknownMethod => "unknown_method",
             Self::MissingName => "missing_name",
+            Self::UnclearUri => "unclear_uri",
         }
     }
 
@@ -130,6 +141,7 @@ impl DenyReason {
             Self::DeniedByRule | Self::NoRule => "this operation is not allowed on this server",
             Self::UnknownMethod => "this method is not allowed on this server",
             Self::MissingName => "the message does not say what the method is applied to",
+            Self::UnclearUri => "the URI is percent-encoded too often, or is not UTF-8",
         }
     }
 }
@@ -158,7 +170,7 @@ enum Class {
 }
 
 const RULED: [&str; 5] = ["tools/call", "prompts/get", "resources/read", "resources/subscribe", "completion/complete"];
-const BASE: [&str; 10] = [
+const BASE: [&str; 9] = [
     "initialize",
     "ping",
     "server/discover",
@@ -168,7 +180,6 @@ const BASE: [&str; 10] = [
     "resources/templates/list",
     "resources/unsubscribe",
     "logging/setLevel",
-    "subscriptions/listen",
 ];
 
 fn classify(method: &str) -> Class {
@@ -206,7 +217,14 @@ pub fn decide(policy: &Policy, principal: &Principal, operation: Operation<'_>) 
 /// Every scope `operation` needs, or why no scope would do.
 pub(crate) fn needed(policy: &Policy, operation: Operation<'_>) -> Result<ScopeSet, DenyReason> {
     let required = policy.required_scopes();
-    let Operation::Message { method, name } = operation else { return Ok(required.clone()) };
+    let (method, name) = match operation {
+        Operation::Message { method, name } => (method, name),
+        Operation::Listen { resources, tasks } => {
+            let resources = resources.iter().map(|uri| applied(policy, "resources/subscribe", uri));
+            return union(policy, resources.chain(tasks.iter().map(|task| applied(policy, "tasks/get", task))));
+        }
+        Operation::Response | Operation::EndSession => return Ok(required.clone()),
+    };
     match (classify(method), name) {
         (Class::Base, _) => Ok(required.clone()),
         (Class::Unknown, _) if policy.rules().is_empty() && policy.default_rule() == DefaultRule::RequireBase => {
@@ -216,22 +234,36 @@ pub(crate) fn needed(policy: &Policy, operation: Operation<'_>) -> Result<ScopeS
         // Applied to nothing; of the rules that restrict names, only `*` speaks of it.
         (Class::Ruled, None) if method == "tasks/list" => ruled(policy, method, ""),
         (Class::Ruled, None) => Err(DenyReason::MissingName),
-        (Class::Ruled, Some(name)) => {
-            let verbatim = ruled(policy, method, name)?;
-            match normal_uri(method, name) {
-                Some(normal) => Ok(verbatim.union(&ruled(policy, method, &normal)?)),
-                None => Ok(verbatim),
-            }
-        }
+        (Class::Ruled, Some(name)) => applied(policy, method, name),
     }
 }
 
-/// The URI that a server sees which normalises it first (case of the scheme, `..` segments, blanks), where that is
-/// another one: `SECRET://x` must not pass a rule for `secret://*`. Both readings must be allowed.
-fn normal_uri(method: &str, name: &str) -> Option<String> {
+/// What `method` on `name` needs, whichever way a server reads a URI: every reading must be allowed.
+fn applied(policy: &Policy, method: &str, name: &str) -> Result<ScopeSet, DenyReason> {
     let takes_uri = method.starts_with("resources/") || method == "completion/complete";
-    let normal = takes_uri.then(|| Url::parse(name).ok()).flatten().map(String::from)?;
-    (normal != name).then_some(normal)
+    if !(takes_uri && policy.rules().iter().any(|rule| chooses_names(rule, method))) {
+        return ruled(policy, method, name);
+    }
+    let readings = readings(name).ok_or(DenyReason::UnclearUri)?;
+    union(policy, readings.iter().map(|uri| ruled(policy, method, uri)))
+}
+
+/// What all `parts` together need, the required scopes in any case.
+fn union(
+    policy: &Policy,
+    mut parts: impl Iterator<Item = Result<ScopeSet, DenyReason>>,
+) -> Result<ScopeSet, DenyReason> {
+    parts.try_fold(policy.required_scopes().clone(), |needed, part| Ok(needed.union(&part?)))
+}
+
+/// Whether the rule speaks of `method` on some names only: without such a rule, names make no difference.
+fn chooses_names(rule: &Rule, method: &str) -> bool {
+    match &rule.selector {
+        Selector::Tools(_) => false,
+        Selector::Methods { methods, names } => {
+            !names.is_empty() && methods.iter().any(|pattern| pattern.matches(method))
+        }
+    }
 }
 
 /// What the first rule that speaks of `method` on `name` says, or the default.

@@ -2,6 +2,7 @@
 
 mod decide;
 mod model;
+mod readings;
 #[cfg(test)]
 mod tests;
 

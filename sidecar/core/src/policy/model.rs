@@ -74,7 +74,8 @@ pub enum Selector {
     Methods {
         /// JSON-RPC methods.
         methods: Vec<NamePattern>,
-        /// What the method is applied to.
+        /// What the method is applied to. A URI is judged as it stands and also normalised and percent-decoded, and each
+        /// of these must be allowed: a pattern that allows a URI with `%20` needs another beside it, with the blank.
         names: Vec<NamePattern>,
     },
 }

@@ -114,6 +114,7 @@ fn message<'a>(method: &'a str, name: &'a str) -> Operation<'a> {
 #[case::servers_method("sampling/createMessage", "", "admin", "unknown_method")]
 #[case::roots("roots/list", "", "admin", "unknown_method")]
 #[case::empty_method("", "", "admin", "unknown_method")]
+#[case::listen_is_not_a_plain_message("subscriptions/listen", "", "admin", "unknown_method")]
 fn rules_in_order(#[case] method: &str, #[case] name: &str, #[case] scopes: &str, #[case] expected: &str) {
     assert_eq!(ask(&example(DefaultRule::RequireBase), scopes, message(method, name)), expected);
 }
@@ -153,9 +154,110 @@ fn without_rules_the_required_scopes_suffice(#[case] method: &str, #[case] name:
 #[case(" secret://x")]
 #[case("se\tcret://x")]
 #[case("\u{1}secret://x")]
+#[case("secret:%2f/x")]
+#[case("%73ecret://x")]
+#[case("%53ECRET://x")]
+#[case("%2573ecret://x")]
+#[case("%252573ecret://x")]
+#[case("%20secret://x")]
 fn a_rule_for_a_uri_holds_for_every_spelling_of_it(#[case] uri: &str) {
     let denying = example(DefaultRule::RequireBase);
     assert_eq!(ask(&denying, "admin", message("resources/read", uri)), "denied_by_rule");
+}
+
+const URI_METHODS: [&str; 3] = ["resources/read", "resources/subscribe", "completion/complete"];
+
+#[rstest]
+#[case::plain("invoice://secret/1", "denied_by_rule")]
+#[case::letter("invoice://%73ecret/1", "denied_by_rule")]
+#[case::all_letters("invoice://%73%65%63%72%65%74", "denied_by_rule")]
+#[case::lower_and_upper_digits("invoice://a/priv%C3%a9", "denied_by_rule")]
+#[case::twice("invoice://%2573ecret", "denied_by_rule")]
+#[case::three_times("invoice://%252573ecret", "denied_by_rule")]
+#[case::four_times("invoice://%25252573ecret", "unclear_uri")]
+#[case::not_utf8("invoice://%ff/1", "unclear_uri")]
+#[case::dots("invoice://a/../secret", "denied_by_rule")]
+#[case::dots_in_code("invoice://a/%2e%2e/secret", "denied_by_rule")]
+#[case::dots_in_code_twice("invoice://a/%252e%252e/secret", "denied_by_rule")]
+#[case::slash_in_code("invoice://a%2fsecret", "denied_by_rule")]
+#[case::slash_and_dots_in_code("invoice://a/b%2f%2e%2e%2Fsecret", "denied_by_rule")]
+#[case::scheme("INVOICE://secret", "denied_by_rule")]
+#[case::scheme_in_code("%49NVOICE://secret", "denied_by_rule")]
+#[case::other("invoice://%74ax/1", "needs other read")]
+#[case::percent("invoice://tax/100%25", "needs other read")]
+#[case::no_rule("free://%74ax/1", "needs read")]
+fn no_spelling_of_a_uri_evades_a_rule(#[case] uri: &str, #[case] expected: &str) {
+    let denied = "invoice://secret* invoice://a/secret* invoice://a/privé";
+    let every = URI_METHODS.join(" ");
+    let rules = vec![methods(&every, denied, "deny"), methods(&every, "invoice://*", "other")];
+    let policy = policy(rules, DefaultRule::RequireBase);
+    for method in URI_METHODS {
+        assert_eq!(ask(&policy, "", message(method, uri)), expected, "{method}");
+    }
+}
+
+#[rstest]
+#[case::one("invoice://tax", "needs read write")]
+#[case::both("invoice://%74ax", "needs other read write")]
+fn every_reading_adds_its_scopes(#[case] uri: &str, #[case] expected: &str) {
+    let rules = vec![
+        methods("resources/read", "invoice://%74ax", "other"),
+        methods("resources/read", "invoice://tax", "write"),
+    ];
+    assert_eq!(ask(&policy(rules, DefaultRule::Deny), "", message("resources/read", uri)), expected);
+}
+
+/// Tools, prompts and tasks are names, not URIs, and rules for all names cannot be evaded by one.
+#[rstest]
+#[case("tools/call", "*")]
+#[case("prompts/get", "*")]
+#[case("tasks/get", "*")]
+#[case("resources/read", "")]
+fn codes_mean_nothing_where_no_uri_is_chosen(#[case] method: &str, #[case] names: &str) {
+    let policy = policy(vec![methods(method, names, "write")], DefaultRule::Deny);
+    assert_eq!(ask(&policy, "write", message(method, "a://%ff%2525252573")), "permit");
+}
+
+#[rstest]
+#[case::nothing("", "", "read", "permit")]
+#[case::nothing_needs_required("", "", "", "needs read")]
+#[case::free("free://1", "", "read", "permit")]
+#[case::one("invoice://1", "", "read", "needs other read")]
+#[case::one_granted("invoice://1", "", "read other", "permit")]
+#[case::two("free://1 invoice://1", "", "read", "needs other read")]
+#[case::denied("secret://1", "", "admin other", "denied_by_rule")]
+#[case::denied_last("free://1 invoice://1 secret://1", "", "admin other", "denied_by_rule")]
+#[case::denied_in_code("free://1 %73ecret://1", "", "admin other", "denied_by_rule")]
+#[case::unclear("invoice://%ff", "", "admin other", "unclear_uri")]
+#[case::task("", "mine-1", "read", "permit")]
+#[case::task_denied("", "mine-1 theirs-1", "admin", "denied_by_rule")]
+#[case::task_scope("", "paid-1", "read", "needs read write")]
+#[case::union("invoice://1", "paid-1", "read", "needs other read write")]
+fn listen_needs_what_each_subscription_needs(
+    #[case] resources: &str,
+    #[case] tasks: &str,
+    #[case] scopes: &str,
+    #[case] expected: &str,
+) {
+    let rules = vec![
+        methods("resources/subscribe", "invoice://*", "other"),
+        methods("resources/*", "secret://*", "deny"),
+        methods("tasks/get", "theirs-*", "deny"),
+        methods("tasks/*", "paid-*", "write"),
+    ];
+    let all = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (resources, tasks) = (all(resources), all(tasks));
+    let operation = Operation::Listen { resources: &resources, tasks: &tasks };
+    assert_eq!(ask(&policy(rules, DefaultRule::RequireBase), scopes, operation), expected);
+}
+
+#[test]
+fn listen_falls_under_the_default_rule_by_what_it_names() {
+    let strict = policy(Vec::new(), DefaultRule::Deny);
+    let topics = ["x".to_owned()];
+    let listen = |resources, tasks| ask(&strict, "read", Operation::Listen { resources, tasks });
+    assert_eq!(listen(&[], &[]), "permit");
+    assert_eq!((listen(&topics, &[]), listen(&[], &topics)), ("no_rule".to_owned(), "no_rule".to_owned()));
 }
 
 #[rstest]
