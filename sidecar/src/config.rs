@@ -40,6 +40,8 @@ pub struct ConfigHandle(Arc<Inner>);
 
 struct Inner {
     running: ArcSwapOption<Running>,
+    /// Held while a configuration is loaded: one that comes later is never replaced by an earlier one.
+    loading: Mutex<()>,
     changes: watch::Sender<()>,
     last_refusal: Mutex<Option<LastRefusal>>,
     limits: JwksLimits,
@@ -90,6 +92,7 @@ impl ConfigHandle {
     pub(crate) fn new(limits: JwksLimits, metrics: Metrics) -> Self {
         Self(Arc::new(Inner {
             running: ArcSwapOption::empty(),
+            loading: Mutex::new(()),
             changes: watch::Sender::new(()),
             last_refusal: Mutex::new(None),
             limits,
@@ -101,6 +104,7 @@ impl ConfigHandle {
     /// and its metric. The bytes already in force are not loaded again.
     pub fn load(&self, bytes: &[u8]) -> Result<Generation, LoadError> {
         let generation = Generation::of(bytes);
+        let _alone = self.0.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.0.running.load_full();
         if previous.as_ref().is_some_and(|running| running.generation == generation) {
             self.set_refusal(None);
