@@ -81,7 +81,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
-/// Credentials, identities that proxies assert, and method overrides, in any spelling a server may take for them.
+/// Credentials, identities that proxies assert, and overrides of method or path, in any spelling a server may take for
+/// them.
 fn is_removed(name: &HeaderName) -> bool {
     if *name == AUTHORIZATION {
         return true;
@@ -104,6 +105,13 @@ fn is_removed(name: &HeaderName) -> bool {
                 | "x-http-method-override"
                 | "x-http-method"
                 | "x-method-override"
+                | "x-original-url"
+                | "x-original-uri"
+                | "x-original-method"
+                | "x-rewrite-url"
+                | "x-forwarded-uri"
+                | "x-forwarded-prefix"
+                | "x-forwarded-path"
                 | "last-event-id"
         )
 }
@@ -192,6 +200,14 @@ mod tests {
     #[case("remote-user")]
     #[case("remote_user")]
     #[case("x-http-method-override")]
+    #[case("x-original-url")]
+    #[case("x_original_url")]
+    #[case("x-original-uri")]
+    #[case("x-original-method")]
+    #[case("x-rewrite-url")]
+    #[case("x-forwarded-uri")]
+    #[case("x-forwarded-prefix")]
+    #[case("x-forwarded-path")]
     #[case("last-event-id")]
     #[case("connection")]
     #[case("keep-alive")]
