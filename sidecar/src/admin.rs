@@ -1,6 +1,6 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, `/config`. GET only; holds no secret.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -11,15 +11,18 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigHandle;
 
-/// Probes and scrapers; nobody needs more.
+/// Probes and scrapers; nobody needs more. One more than these ends the oldest: those who connect and say nothing
+/// cannot keep the kubelet out.
 const MAX_CONNECTIONS: usize = 64;
+/// For the head of the one request of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// An admin connection ends after this, whatever it does.
-const LIFETIME: Duration = Duration::from_mins(1);
+const LIFETIME: Duration = Duration::from_secs(5);
 /// A pause after an `accept` that failed, as when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,29 +40,31 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let admin = Arc::new(Admin { config, registry });
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let next = async || {
-        // The semaphore is never closed.
-        let slot = Arc::clone(&slots).acquire_owned().await.ok();
-        (listener.accept().await, slot)
-    };
-    while let Some((accepted, slot)) = shutdown.run_until_cancelled(next()).await {
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(MAX_CONNECTIONS);
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
-        tokio::spawn(async move {
-            let _slot = slot;
+        let connection = tokio::spawn(async move {
             let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
+                .keep_alive(false)
+                .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(16 * 1024)
                 .serve_connection(TokioIo::new(stream), service);
             // A prober that hangs up early is no news.
             let _ = timeout(LIFETIME, shutdown.run_until_cancelled(connection)).await;
         });
+        open.push_back(connection.abort_handle());
     }
 }
 
