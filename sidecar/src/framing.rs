@@ -22,18 +22,58 @@ use tokio::{
 };
 
 /// A line longer than this is no line of an acceptable head.
-const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 32 * 1024;
+/// What is kept of a line: more than a line whose value matters may have.
+const KEPT_BYTES: usize = 256;
 
 /// Something in the bytes has more than one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ambiguous;
 
-/// Follows the messages of one connection, strictly. Never more lenient than hyper: what it accepts, hyper frames alike.
+/// Follows the messages of one connection, strictly and in constant space: hyper holds the bytes already. Never more
+/// lenient than hyper: what it accepts, hyper frames alike.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     state: State,
-    /// The start of a line whose end has not arrived.
-    partial: Vec<u8>,
+    line: Line,
+}
+
+/// What is known of the line that is arriving.
+#[derive(Debug)]
+struct Line {
+    /// Its first bytes; those from `length` on mean nothing.
+    start: [u8; KEPT_BYTES],
+    length: usize,
+    last: u8,
+    has_fragment: bool,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { start: [0; KEPT_BYTES], length: 0, last: 0, has_fragment: false }
+    }
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = self.start.iter_mut().skip(self.length);
+        room.zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+        self.length = self.length.saturating_add(bytes.len());
+        self.last = bytes.last().copied().unwrap_or(self.last);
+        self.has_fragment |= memchr::memchr(b'#', bytes).is_some();
+    }
+
+    /// Without its CR, which has arrived: as much as was kept, and whether that is all.
+    fn text(&self) -> (&[u8], bool) {
+        let length = self.length.saturating_sub(1);
+        (self.start.get(..length).unwrap_or(&self.start), length <= KEPT_BYTES)
+    }
+
+    /// A line that matters to its last byte.
+    fn whole(&self) -> Result<&[u8], Ambiguous> {
+        let (text, whole) = self.text();
+        if whole { Ok(text) } else { Err(Ambiguous) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,18 +108,14 @@ impl Scanner {
                 continue;
             }
             let Some(end) = memchr::memchr(b'\n', bytes) else {
-                self.partial.extend_from_slice(bytes);
-                return if self.partial.len() > MAX_LINE_BYTES { Err(Ambiguous) } else { Ok(()) };
+                self.line.push(bytes);
+                return if self.line.length > MAX_LINE_BYTES { Err(Ambiguous) } else { Ok(()) };
             };
             let (line, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
-            self.state = if self.partial.is_empty() {
-                after_line(self.state, line)?
-            } else {
-                self.partial.extend_from_slice(line);
-                let line = std::mem::take(&mut self.partial);
-                after_line(self.state, &line)?
-            };
+            self.line.push(line);
+            self.state = after_line(self.state, &self.line)?;
+            self.line = Line::default();
         }
         Ok(())
     }
@@ -88,56 +124,60 @@ impl Scanner {
     pub(crate) fn inside_head(&self) -> bool {
         match self.state {
             State::Header { .. } => true,
-            State::RequestLine => !self.partial.is_empty(),
+            State::RequestLine => self.line.length > 0,
             _ => false,
         }
     }
 }
 
 /// `line` is without its LF.
-fn after_line(state: State, line: &[u8]) -> Result<State, Ambiguous> {
-    let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
+fn after_line(state: State, line: &Line) -> Result<State, Ambiguous> {
+    if line.last != b'\r' {
+        return Err(Ambiguous);
+    }
+    let is_empty = line.length == 1;
     match state {
         // Empty lines before a request are ignored (RFC 9112 §2.2); one ends a trailer section.
-        State::RequestLine | State::Trailer if line.is_empty() => Ok(State::RequestLine),
-        State::RequestLine if line.contains(&b'#') => Err(Ambiguous),
+        State::RequestLine | State::Trailer if is_empty => Ok(State::RequestLine),
+        State::RequestLine if line.has_fragment => Err(Ambiguous),
         State::RequestLine => Ok(State::Header { length: None, chunked: false }),
-        State::Header { length, chunked } if line.is_empty() => Ok(match (chunked, length) {
+        State::Header { length, chunked } if is_empty => Ok(match (chunked, length) {
             (true, _) => State::ChunkSize,
             (false, None | Some(0)) => State::RequestLine,
             (false, Some(length)) => State::Body(length),
         }),
         State::Header { length, chunked } => after_header(length, chunked, line),
-        State::ChunkSize => match chunk_size(line)? {
+        State::ChunkSize => match chunk_size(line.whole()?)? {
             0 => Ok(State::Trailer),
             size => Ok(State::ChunkData(size)),
         },
-        State::ChunkEnd if line.is_empty() => Ok(State::ChunkSize),
+        State::ChunkEnd if is_empty => Ok(State::ChunkSize),
         State::ChunkEnd => Err(Ambiguous),
         State::Trailer | State::Body(_) | State::ChunkData(_) => Ok(state),
     }
 }
 
 /// RFC 9112 §6.1 and §6.3: one length, or one coding, and not both.
-fn after_header(length: Option<u64>, chunked: bool, line: &[u8]) -> Result<State, Ambiguous> {
+fn after_header(length: Option<u64>, chunked: bool, line: &Line) -> Result<State, Ambiguous> {
     let same = Ok(State::Header { length, chunked });
-    match line.first() {
+    let (text, whole) = line.text();
+    match text.first() {
         // Continuation of the previous line (RFC 9112 §5.2).
         Some(b' ' | b'\t') => return Err(Ambiguous),
         Some(b'c' | b'C' | b't' | b'T') => {}
         _ => return same,
     }
-    let Some(colon) = memchr::memchr(b':', line) else { return same };
-    let (name, value) = line.split_at(colon);
+    let Some(colon) = memchr::memchr(b':', text) else { return same };
+    let (name, value) = text.split_at(colon);
     let value = value.get(1..).unwrap_or_default().trim_ascii();
     if name.eq_ignore_ascii_case(b"content-length") {
-        if chunked || length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        if !whole || chunked || length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Ambiguous);
         }
         let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(Ambiguous)?;
         Ok(State::Header { length: Some(length), chunked })
     } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-        let alone = !chunked && length.is_none() && value.eq_ignore_ascii_case(b"chunked");
+        let alone = whole && !chunked && length.is_none() && value.eq_ignore_ascii_case(b"chunked");
         if alone { Ok(State::Header { length, chunked: true }) } else { Err(Ambiguous) }
     } else {
         same
@@ -168,6 +208,8 @@ impl Framing {
 /// How long the two ends of a connection may keep us waiting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// For the first byte of a connection.
+    pub(crate) first_byte: Duration,
     /// From the first byte of a head to its last.
     pub(crate) head: Duration,
     /// For the peer to take what we write.
@@ -180,6 +222,9 @@ pub(crate) struct Watched<Io> {
     scanner: Option<Scanner>,
     framing: Framing,
     patience: Patience,
+    /// Nothing has arrived yet.
+    untouched: bool,
+    /// For the next bytes of a head, or the first of all.
     head_deadline: Option<Pin<Box<Sleep>>>,
     write_deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -192,7 +237,8 @@ impl<Io> Watched<Io> {
             scanner: Some(Scanner::default()),
             framing: framing.clone(),
             patience,
-            head_deadline: None,
+            untouched: true,
+            head_deadline: Some(Box::pin(sleep(patience.first_byte))),
             write_deadline: None,
         };
         (this, framing)
@@ -200,6 +246,9 @@ impl<Io> Watched<Io> {
 
     /// After the first ambiguity nothing later can be framed: the mark stays and scanning ends.
     fn scan(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() && std::mem::take(&mut self.untouched) {
+            self.head_deadline = None;
+        }
         let Some(scanner) = &mut self.scanner else { return };
         if scanner.feed(bytes).is_err() {
             self.framing.0.store(true, Ordering::Relaxed);
@@ -351,6 +400,30 @@ mod tests {
         let mut scanner = Scanner::default();
         let refused = (0..MAX_LINE_BYTES).any(|_| scanner.feed(&[b'a'; 64]).is_err());
         assert!(refused);
-        assert!(scanner.partial.len() <= MAX_LINE_BYTES + 64);
+    }
+
+    #[test]
+    fn a_scanner_is_small_whatever_it_is_fed() {
+        // Nothing of it is on the heap.
+        assert!(size_of::<Scanner>() <= KEPT_BYTES + 64);
+    }
+
+    #[rstest]
+    #[case("GET /{x} HTTP/1.1\r\n\r\n", Ok(State::RequestLine))]
+    #[case("GET /{x}#f HTTP/1.1\r\n\r\n", Err(Ambiguous))]
+    #[case("GET / HTTP/1.1\r\nCookie: {x}\r\n\r\n", Ok(State::RequestLine))]
+    #[case("GET / HTTP/1.1\r\nCookie: {x}\n\r\n", Err(Ambiguous))]
+    #[case("GET / HTTP/1.1\r\n{x}: y\r\n\r\n", Ok(State::RequestLine))]
+    #[case("GET / HTTP/1.1\r\nContent-Length: 0{s}\r\n\r\n", Err(Ambiguous))]
+    #[case("GET / HTTP/1.1\r\nContent-Length: 0{s}1\r\n\r\n", Err(Ambiguous))]
+    #[case("GET / HTTP/1.1\r\nTransfer-Encoding:{s}chunked\r\n\r\n", Err(Ambiguous))]
+    #[case("GET / HTTP/1.1\r\nTransfer-Encoding: chunked{s}\r\n\r\n", Err(Ambiguous))]
+    #[case("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0;{x}\r\n\r\n", Err(Ambiguous))]
+    #[case("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: {x}\r\n\r\n", Ok(State::RequestLine))]
+    fn lines_longer_than_what_is_kept(#[case] text: &str, #[case] result: Result<State, Ambiguous>) {
+        for length in [KEPT_BYTES, 4 * KEPT_BYTES] {
+            let text = text.replace("{x}", &"c".repeat(length)).replace("{s}", &" ".repeat(length));
+            assert_eq!(scan(&text), result, "{length}");
+        }
     }
 }

@@ -37,7 +37,7 @@ struct Arguments {
     #[arg(long, env = "LUMOAUTH_SIDECAR_DRAIN_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
     drain_seconds: u64,
     /// Connections served at a time
-    #[arg(long, env = "LUMOAUTH_SIDECAR_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "LUMOAUTH_SIDECAR_MAX_CONNECTIONS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// Worker threads; by default one per CPU, at most 4
     #[arg(long, env = "LUMOAUTH_SIDECAR_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]

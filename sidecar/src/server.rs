@@ -17,11 +17,12 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The longest request head: more is answered 431.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The longest request head: more is answered 431. Clients need no token to make us hold one, so that this, times
+/// [`Limits::max_connections`], has to fit into the container's memory.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
 /// What is read ahead of a connection.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+const MAX_BUFFER_BYTES: usize = MAX_HEAD_BYTES;
 /// A pause after an `accept` that failed, as when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -30,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at a time; more wait to be accepted.
     pub max_connections: usize,
+    /// Bytes of bodies held at a time, of all connections together; at least what one body may have.
+    pub body_bytes: usize,
+    /// For the first byte of a connection.
+    pub first_byte: Duration,
     /// For a request's head, from its first byte to its last.
     pub head: Duration,
     /// For the next request on a connection.
@@ -47,7 +52,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 1024,
+            body_bytes: 24 * 1024 * 1024,
+            first_byte: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(15),
@@ -115,7 +122,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn connection(gate: Arc<Gate>, stream: TcpStream, limits: Limits, shutdown: CancellationToken) {
     // Without it events wait for acknowledgements; that it cannot be set is no reason to hang up.
     let _ = stream.set_nodelay(true);
-    let (io, framing) = Watched::new(stream, Patience { head: limits.head, write: limits.write });
+    let patience = Patience { first_byte: limits.first_byte, head: limits.head, write: limits.write };
+    let (io, framing) = Watched::new(stream, patience);
     let service = service_fn(move |request| {
         let (gate, framing) = (Arc::clone(&gate), framing.clone());
         async move { Ok::<_, Infallible>(gate.answer(&framing, request).await) }

@@ -31,8 +31,9 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(3);
 const MAX_IDLE: usize = 64;
 /// A connection that is not ready again so soon after an exchange is given up.
 const READY_TIMEOUT: Duration = Duration::from_millis(20);
-/// A response head beyond this is not one of an MCP server.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// A response head beyond this is not one of an MCP server. It is also what is read ahead of a client that is slow to
+/// take it.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The server did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,7 @@ impl Upstream {
         let _ = stream.set_nodelay(true);
         let (sender, driver) = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Unreachable)?;
