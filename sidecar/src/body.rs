@@ -13,7 +13,8 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
 use crate::{
-    refusal::{Malformed, Refusal},
+    budget::Budget,
+    refusal::{Malformed, Refusal, Unavailable},
     relay::{Relay, RelayError},
 };
 
@@ -26,16 +27,19 @@ pub(crate) struct BodyTimes {
     pub(crate) total: Duration,
 }
 
-/// Reads a request's body: at most `limit` bytes, in time (RFC 9110 §15.5.9, §15.5.14). Trailers are dropped.
-pub(crate) async fn read(body: Incoming, limit: usize, times: BodyTimes) -> Result<Bytes, Refusal> {
-    timeout(times.total, read_pieces(body, limit, times.idle)).await.unwrap_or(Err(Refusal::Slow))
+/// Reads a request's body: at most `limit` bytes, in time (RFC 9110 §15.5.9, §15.5.14). Trailers are dropped. What it
+/// has of `budget` is given back when the bytes are dropped.
+pub(crate) async fn read(body: Incoming, limit: usize, times: BodyTimes, budget: &Budget) -> Result<Bytes, Refusal> {
+    timeout(times.total, read_pieces(body, limit, times.idle, budget)).await.unwrap_or(Err(Refusal::Slow))
 }
 
-async fn read_pieces(mut body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, Refusal> {
+async fn read_pieces(mut body: Incoming, limit: usize, idle: Duration, budget: &Budget) -> Result<Bytes, Refusal> {
     let declared = body.size_hint().lower();
     if declared > limit as u64 {
         return Err(Refusal::TooLarge);
     }
+    budget.cover(limit);
+    let mut share = budget.share();
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
@@ -50,6 +54,7 @@ async fn read_pieces(mut body: Incoming, limit: usize, idle: Duration) -> Result
         if so_far + data.len() > limit {
             return Err(Refusal::TooLarge);
         }
+        share.grow(so_far + data.len()).await.map_err(|_| Refusal::Unavailable(Unavailable::Busy))?;
         // Most bodies arrive in one piece, which is then passed on without a copy.
         match &first {
             None => first = Some(data),
@@ -63,7 +68,7 @@ async fn read_pieces(mut body: Incoming, limit: usize, idle: Duration) -> Result
             }
         }
     }
-    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+    Ok(share.seal(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() }))
 }
 
 /// `application/json`, with no charset other than UTF-8 (RFC 8259 §8.1).

@@ -13,17 +13,16 @@ use http_body_util::Full;
 use lumoauth_core::{
     mcp::{ListFilter, Message},
     policy::Permit,
-    token::TokenError,
 };
 
 use crate::{
     body::Body,
-    config::ConfigHandle,
+    budget::{Budget, Share},
     headers::{self, Outbound},
     metrics::Metrics,
     refusal::{Refusal, Unavailable, UpstreamFault},
-    relay::{End, Grant, Relay, Watch},
-    site::{Running, Site},
+    relay::{Relay, Watch},
+    site::Site,
     upstream::Exchange,
 };
 
@@ -35,62 +34,62 @@ pub(crate) struct Call {
     pub(crate) head: request::Parts,
     /// Exactly as received.
     pub(crate) body: Bytes,
-    /// What `body` says; `None` for the end of a session.
-    pub(crate) message: Option<Arc<Message>>,
 }
 
-/// Forwards `call` to the server of `site`, which is that of `running`, and relays its response.
+/// Forwards `call` to the server of `site` under the permission that `watch` watches, and relays the response.
 pub(crate) async fn forward(
-    permit: Permit,
+    mut watch: Watch,
     call: Call,
-    running: &Arc<Running>,
     site: &Site,
-    config: &ConfigHandle,
+    budget: &Budget,
     metrics: &Metrics,
 ) -> Result<Response<Body>, Refusal> {
-    let id = call.message.as_ref().and_then(|message| message.id.clone());
-    let filter = filter(&permit, call.message.as_deref(), site);
+    let grant = Arc::clone(watch.grant());
+    let filter = filter(&grant.permit, grant.message.as_deref(), site);
     let context = Outbound {
         host: site.upstream.host(),
-        identity: permit.identity(),
-        org: &running.server.org,
+        identity: grant.permit.identity(),
+        org: &grant.under.server.org,
         filtered: filter.is_some(),
     };
     let request = request(call.head, call.body, site, &context)?;
-    let grant = Grant::new(permit, call.message, Arc::clone(running), config.clone());
-    let mut watch = Watch::new(grant);
     let failed = |fault: UpstreamFault| {
         metrics.upstream_failed(fault.as_str());
-        Refusal::Upstream { fault, id: id.clone() }
+        Refusal::Upstream { fault, id: grant.message.as_ref().and_then(|message| message.id.clone()) }
     };
-    let (mut parts, exchange) = watch
-        .guard(site.upstream.send(request))
-        .await
-        .map_err(ended)?
-        .map_err(|_| failed(UpstreamFault::Unreachable))?;
+    let sent = watch.guard(site.upstream.send(request)).await?;
+    let (mut parts, exchange) = sent.map_err(|_| failed(UpstreamFault::Unreachable))?;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(failed(UpstreamFault::Switched));
     }
     headers::inbound(&mut parts.headers);
-    let is_event_stream = essence_is(&parts.headers, "text/event-stream");
-    let body = match filter {
-        None => relay(exchange, watch, None, is_event_stream, metrics),
-        Some(filter) => {
-            let form = Form::of(&parts.headers, parts.status, &exchange);
-            // What described the server's bytes does not describe ours.
-            for name in [CONTENT_LENGTH, ETAG, ACCEPT_RANGES] {
+    let Some(filter) = filter else {
+        let is_event_stream = essence_is(&parts.headers, "text/event-stream");
+        return Ok(Response::from_parts(parts, relay(exchange, watch, None, is_event_stream, metrics)));
+    };
+    // What described the server's bytes does not describe ours.
+    for name in [CONTENT_LENGTH, ETAG, ACCEPT_RANGES] {
+        parts.headers.remove(name);
+    }
+    let filtered = match Form::of(&parts.headers, &exchange) {
+        Form::Events => Some(relay(exchange, watch, Some(filter.sse(MAX_FILTERED_BYTES)), true, metrics)),
+        Form::Json => {
+            let mut share = budget.share();
+            let whole = watch.guard(collect(exchange, &mut share)).await??;
+            whole.and_then(|whole| filter.json(&whole).ok()).map(|list| Body::full(share.seal(list.into())))
+        }
+        Form::Empty if parts.status.is_success() => Some(Body::empty()),
+        Form::Empty | Form::Unreadable => None,
+    };
+    let body = match filtered {
+        Some(body) => body,
+        None if parts.status.is_success() => return Err(failed(UpstreamFault::Unfilterable)),
+        // What an error says is in its status (404: no such session), and in its body there could be a list.
+        None => {
+            for name in [CONTENT_TYPE, CONTENT_ENCODING] {
                 parts.headers.remove(name);
             }
-            match form {
-                Form::Events => relay(exchange, watch, Some(filter.sse(MAX_FILTERED_BYTES)), true, metrics),
-                Form::Nothing => relay(exchange, watch, None, false, metrics),
-                Form::Json => {
-                    let whole = watch.guard(collect(exchange)).await.map_err(ended)?;
-                    let filtered = whole.and_then(|whole| filter.json(&whole).ok());
-                    Body::full(filtered.ok_or_else(|| failed(UpstreamFault::Unfilterable))?.into())
-                }
-                Form::Unreadable => return Err(failed(UpstreamFault::Unfilterable)),
-            }
+            Body::empty()
         }
     };
     Ok(Response::from_parts(parts, body))
@@ -100,26 +99,31 @@ pub(crate) async fn forward(
 enum Form {
     Json,
     Events,
-    /// An error in some other form, or no body: there is no list in it.
-    Nothing,
+    Empty,
     Unreadable,
 }
 
 impl Form {
-    fn of(headers: &HeaderMap, status: StatusCode, exchange: &Exchange) -> Self {
-        let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+    fn of(headers: &HeaderMap, exchange: &Exchange) -> Self {
         if exchange.is_end_stream() {
-            Self::Nothing
-        } else if plain && essence_is(headers, "application/json") {
-            Self::Json
-        } else if plain && essence_is(headers, "text/event-stream") {
-            Self::Events
-        } else if status.is_success() || !plain {
+            Self::Empty
+        } else if !is_plain(headers) || headers.get_all(CONTENT_TYPE).iter().count() != 1 {
             Self::Unreadable
+        } else if essence_is(headers, "application/json") {
+            Self::Json
+        } else if essence_is(headers, "text/event-stream") {
+            Self::Events
         } else {
-            Self::Nothing
+            Self::Unreadable
         }
     }
+}
+
+/// Whether the body is what it says, without a content coding (RFC 9110 §8.4: every field line, every element).
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().all(|value| {
+        value.to_str().is_ok_and(|list| list.split(',').all(|coding| coding.trim().eq_ignore_ascii_case("identity")))
+    })
 }
 
 fn filter(permit: &Permit, message: Option<&Message>, site: &Site) -> Option<ListFilter> {
@@ -155,25 +159,19 @@ fn relay(
     Body::Relay(Box::new(Relay::new(exchange, watch, filter, is_event_stream, metrics.clone())))
 }
 
-/// The whole body, unless it breaks off or is too long.
-async fn collect(mut exchange: Exchange) -> Option<Vec<u8>> {
+/// The whole body, or `None` if it breaks off or is too long.
+async fn collect(mut exchange: Exchange, share: &mut Share<'_>) -> Result<Option<Vec<u8>>, Refusal> {
     let mut whole = Vec::new();
     while let Some(data) = std::future::poll_fn(|cx| exchange.poll_data(cx)).await {
-        let data = data.ok()?;
-        if whole.len() + data.len() > MAX_FILTERED_BYTES {
-            return None;
+        let Ok(data) = data else { return Ok(None) };
+        let length = whole.len() + data.len();
+        if length > MAX_FILTERED_BYTES {
+            return Ok(None);
         }
+        share.grow(length).await.map_err(|_| Refusal::Unavailable(Unavailable::Busy))?;
         whole.extend_from_slice(&data);
     }
-    Some(whole)
-}
-
-/// A call whose permission ended while the server was thinking.
-fn ended(end: End) -> Refusal {
-    match end {
-        End::Expired => Refusal::Token(TokenError::Expired),
-        End::Revoked => Refusal::Unavailable(Unavailable::Revoked),
-    }
+    Ok(Some(whole))
 }
 
 fn essence_is(headers: &HeaderMap, essence: &str) -> bool {

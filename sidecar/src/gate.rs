@@ -14,6 +14,7 @@ use crate::{
     audit::{Line, RequestIds},
     authenticate::Trust,
     body::{self, Body, BodyTimes},
+    budget::Budget,
     config::ConfigHandle,
     credentials,
     forward::{self, Call},
@@ -21,7 +22,7 @@ use crate::{
     hygiene::{self, Route},
     metrics::{Metrics, method_class},
     refusal::{Malformed, Refusal, Unavailable},
-    relay::now,
+    relay::{Grant, Watch, now},
     respond,
     site::{Mode, Protected, Running, Site},
     wellknown,
@@ -33,6 +34,7 @@ pub(crate) struct Gate {
     metrics: Metrics,
     request_ids: RequestIds,
     body_times: BodyTimes,
+    budget: Budget,
 }
 
 /// What is known about a request so far: for its audit line and for the headers of its answer.
@@ -81,8 +83,8 @@ impl Subject {
 }
 
 impl Gate {
-    pub(crate) fn new(config: ConfigHandle, metrics: Metrics, body_times: BodyTimes) -> Self {
-        Self { config, metrics, request_ids: RequestIds::new(), body_times }
+    pub(crate) fn new(config: ConfigHandle, metrics: Metrics, body_times: BodyTimes, budget: Budget) -> Self {
+        Self { config, metrics, request_ids: RequestIds::new(), body_times, budget }
     }
 
     /// The answer to one request.
@@ -156,13 +158,17 @@ impl Gate {
             Bytes::new()
         };
         let permit = permit(site.protected.as_deref(), case)?;
-        self.record(case, Some(running), "allow", "permitted");
         let message = match &case.subject {
             Subject::Message(message) => Some(Arc::clone(message)),
             Subject::Unread | Subject::EndSession => None,
         };
-        let call = Call { head, body: bytes, message };
-        forward::forward(permit, call, running, site, &self.config, &self.metrics).await
+        let watch = Watch::new(Grant::new(permit, message, Arc::clone(running), self.config.clone()));
+        // The body may have taken its time: what was true of the head may not be any more.
+        if let Some(end) = watch.ended() {
+            return Err(end.into());
+        }
+        self.record(case, Some(running), "allow", "permitted");
+        forward::forward(watch, Call { head, body: bytes }, site, &self.budget, &self.metrics).await
     }
 
     async fn read_message(
@@ -175,7 +181,7 @@ impl Gate {
         if !body::is_json(headers) {
             return Err(Refusal::ContentType);
         }
-        let bytes = body::read(body, site.max_body_bytes, self.body_times).await;
+        let bytes = body::read(body, site.max_body_bytes, self.body_times, &self.budget).await;
         // The framing of a chunked body is known to be unambiguous only at its end.
         unambiguous(framing)?;
         bytes

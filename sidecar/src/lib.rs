@@ -25,6 +25,7 @@ mod admin;
 mod audit;
 mod authenticate;
 mod body;
+mod budget;
 mod config;
 mod credentials;
 mod forward;
@@ -54,7 +55,7 @@ pub use metrics::Metrics;
 pub use server::Limits;
 pub use site::SiteError;
 
-use crate::{body::BodyTimes, gate::Gate};
+use crate::{body::BodyTimes, budget::Budget, gate::Gate};
 
 /// What a sidecar may be told from outside its configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +81,8 @@ impl Sidecar {
         let metrics = Metrics::default();
         let config = ConfigHandle::new(jwks, metrics.clone());
         let body_times = BodyTimes { idle: limits.body_idle, total: limits.body_total };
-        let gate = Arc::new(Gate::new(config.clone(), metrics.clone(), body_times));
+        let budget = Budget::new(limits.body_bytes, limits.body_idle);
+        let gate = Arc::new(Gate::new(config.clone(), metrics.clone(), body_times, budget));
         Self { limits, config, metrics, gate }
     }
 

@@ -67,6 +67,8 @@ pub(crate) enum Unavailable {
     DenyAll,
     /// The call was permitted, and no longer is under the configuration that came while it waited.
     Revoked,
+    /// Other calls' bodies have used up what is held at a time.
+    Busy,
 }
 
 /// What is wrong with the HTTP of a request.
@@ -152,6 +154,7 @@ impl Refusal {
             Self::Unavailable(Unavailable::NoConfig) => "no_config",
             Self::Unavailable(Unavailable::DenyAll) => "deny_all",
             Self::Unavailable(Unavailable::Revoked) => "revoked",
+            Self::Unavailable(Unavailable::Busy) => "busy",
             Self::Malformed(what) => what.as_str(),
             Self::Misdirected => "foreign_host",
             Self::Origin => "foreign_origin",

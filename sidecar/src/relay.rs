@@ -13,7 +13,7 @@ use lumoauth_core::{
     UnixTime,
     mcp::{Message, SseFilter},
     policy::{Operation, Permit},
-    token::LEEWAY_SECONDS,
+    token::{LEEWAY_SECONDS, TokenError},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -21,6 +21,7 @@ use crate::{
     config::ConfigHandle,
     framing::deadline_in,
     metrics::{Counted, Metrics},
+    refusal::{Refusal, Unavailable},
     site::{Running, Site},
     upstream::Exchange,
 };
@@ -43,10 +44,10 @@ pub(crate) enum RelayError {
 
 /// A permission in use: what was permitted, under which configuration, and until when.
 pub(crate) struct Grant {
-    permit: Permit,
+    pub(crate) permit: Permit,
     /// `None` for the end of a session.
-    message: Option<Arc<Message>>,
-    under: Arc<Running>,
+    pub(crate) message: Option<Arc<Message>>,
+    pub(crate) under: Arc<Running>,
     config: ConfigHandle,
 }
 
@@ -57,6 +58,16 @@ pub(crate) enum End {
     Expired,
     /// The configuration in force would not permit the call.
     Revoked,
+}
+
+/// A call whose permission ended before its answer came.
+impl From<End> for Refusal {
+    fn from(end: End) -> Self {
+        match end {
+            End::Expired => Self::Token(TokenError::Expired),
+            End::Revoked => Self::Unavailable(Unavailable::Revoked),
+        }
+    }
 }
 
 impl Grant {
@@ -142,25 +153,40 @@ impl Watch {
         Self { grant: Arc::new(grant), deadline, ending: None }
     }
 
+    pub(crate) fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+
     /// Called by whoever has nothing else to do.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let ending = self.ending.get_or_insert_with(|| Box::pin(Arc::clone(&self.grant).end(self.deadline)));
         ending.as_mut().poll(cx)
     }
 
-    /// Runs `work` unless the permission ends first.
+    /// Runs `work` unless the permission ends first. Work whose permission has ended is not begun.
     pub(crate) async fn guard<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Ok(value)),
-            Poll::Pending => self.poll_end(cx).map(Err),
+        std::future::poll_fn(|cx| {
+            if let Some(end) = self.ended() {
+                return Poll::Ready(Err(end));
+            }
+            match work.as_mut().poll(cx) {
+                Poll::Ready(value) => Poll::Ready(Ok(value)),
+                Poll::Pending => self.poll_end(cx).map(Err),
+            }
         })
         .await
     }
 
-    /// Whether the permission has ended, for streams that are too busy to wait.
-    fn has_ended(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline) || !self.grant.holds()
+    /// How the permission has ended, if it has, for those who do not wait.
+    pub(crate) fn ended(&self) -> Option<End> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Some(End::Expired)
+        } else if self.grant.holds() {
+            None
+        } else {
+            Some(End::Revoked)
+        }
     }
 }
 
@@ -191,7 +217,7 @@ impl Relay {
         loop {
             let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
             let data = match exchange.poll_data(cx) {
-                Poll::Ready(_) if self.is_event_stream && self.watch.has_ended() => return self.cut(),
+                Poll::Ready(Some(_)) if self.watch.ended().is_some() => return self.cut(),
                 Poll::Ready(data) => data,
                 Poll::Pending => {
                     ready!(self.watch.poll_end(cx));

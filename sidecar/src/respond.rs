@@ -42,6 +42,9 @@ pub(crate) fn refuse(refusal: &Refusal, protected: Option<&Protected>) -> Respon
         Refusal::Unavailable(Unavailable::Revoked) => {
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "the rules for this call have changed")
         }
+        Refusal::Unavailable(Unavailable::Busy) => {
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "too many large bodies are on their way: try again later")
+        }
         Refusal::Malformed(what) => (StatusCode::BAD_REQUEST, INVALID_REQUEST, what.message()),
         Refusal::Misdirected => {
             (StatusCode::MISDIRECTED_REQUEST, INVALID_REQUEST, "this server does not answer for that host")

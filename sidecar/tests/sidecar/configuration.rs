@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{Answer, Bench, Client, config, deny_all, options, post, tool_call, until, with_oauth};
 
 /// The admin port of `bench`.
-struct Admin(std::net::SocketAddr);
+pub(crate) struct Admin(pub(crate) std::net::SocketAddr);
 
 impl Admin {
-    async fn start(bench: &Bench) -> Self {
+    pub(crate) async fn start(bench: &Bench) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(bench.sidecar.serve_admin(listener, CancellationToken::new()));
         Self(address)
     }
 
-    async fn ask(&self, method: &str, path: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str) -> Answer {
         let mut client = Client(TcpStream::connect(self.0).await.unwrap(), Vec::new());
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
         Answer::parse(client.closed().await.as_bytes())

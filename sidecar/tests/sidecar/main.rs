@@ -10,6 +10,7 @@
 mod configuration;
 mod harness;
 mod http;
+mod limits;
 mod mcp;
 mod program;
 mod servers;

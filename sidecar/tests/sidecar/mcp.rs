@@ -31,6 +31,9 @@ async fn the_server_gets_the_exact_bytes_and_our_headers_alone() {
         ("X-Remote-User", "admin"),
         ("Remote-User", "admin"),
         ("X-HTTP-Method-Override", "DELETE"),
+        ("X-Original-URL", "/admin"),
+        ("X_Rewrite_Url", "/admin"),
+        ("X-Forwarded-Prefix", "/admin"),
         ("Last-Event-ID", "5"),
         ("Mcp-Session-Id", "s1"),
         ("Mcp-Param-Region", "eu"),
@@ -354,6 +357,10 @@ async fn c3_59_lists_show_what_the_token_may_use_in_events() {
 #[rstest]
 #[case::other_form(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\ndelete_all".to_vec())]
 #[case::encoded(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\ndelete_all".to_vec())]
+#[case::encoded_in_a_second_line(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\ndelete_all".to_vec())]
+#[case::encoded_in_a_list(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: identity, br\r\nContent-Length: 10\r\n\r\ndelete_all".to_vec())]
+#[case::two_types(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\ndelete_all".to_vec())]
+#[case::empty_in_chunks(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec())]
 #[case::junk(json_response("{\"result\":{\"tools\":[\"delete_all\""))]
 #[case::batch(json_response(r#"[{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"delete_all"}]}}]"#))]
 #[tokio::test]
@@ -363,6 +370,34 @@ async fn a_list_that_cannot_be_filtered_is_not_passed_on(#[case] response: Vec<u
     let answer = bench.call(&bench.token(), LIST).await;
     assert_eq!(answer.status, 502);
     assert!(!answer.body.contains("delete"));
+}
+
+#[rstest]
+#[case::json_empty_in_chunks("Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")]
+#[case::json_junk("Content-Type: application/json\r\nContent-Length: 10\r\n\r\ndelete_all")]
+#[case::text("Content-Type: text/plain\r\nContent-Length: 10\r\n\r\ndelete_all")]
+#[case::encoded("Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\ndelete_all")]
+#[case::nothing("Content-Length: 0\r\n\r\n")]
+#[tokio::test]
+async fn errors_answered_to_a_list_request_keep_their_status(#[case] rest: &str) {
+    let bench = Bench::start().await;
+    for status in [404, 500] {
+        bench.upstream.reply(Reply::Bytes(format!("HTTP/1.1 {status} No\r\nMcp-Session-Id: s\r\n{rest}").into()));
+        let answer = bench.call(&bench.token(), LIST).await;
+        assert_eq!((answer.status, &*answer.body), (status, ""));
+        assert_eq!((answer.header("content-length"), answer.header("content-encoding")), (Some("0"), None));
+        assert_eq!(answer.header("mcp-session-id"), Some("s"));
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_json_passes() {
+    let bench = Bench::start().await;
+    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"no such session"}}"#;
+    let response = String::from_utf8(json_response(error)).unwrap().replacen("200 OK", "404 Not Found", 1);
+    bench.upstream.reply(Reply::Bytes(response.into()));
+    let answer = bench.call(&bench.token(), LIST).await;
+    assert_eq!((answer.status, &*answer.body), (404, error));
 }
 
 #[tokio::test]

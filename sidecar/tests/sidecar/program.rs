@@ -14,7 +14,7 @@ use crate::harness::{Answer, Client, Key, PATIENCE, Recorder, config, post, requ
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lumoauth-sidecar");
 
-struct Program {
+pub(crate) struct Program {
     child: Child,
     log: Lines<BufReader<ChildStdout>>,
     address: String,
@@ -22,7 +22,7 @@ struct Program {
 }
 
 impl Program {
-    async fn start(config: &Path) -> Self {
+    pub(crate) async fn start(config: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-seconds", "10", "--workers", "1"])
             .arg("--config")
@@ -48,24 +48,29 @@ impl Program {
         }
     }
 
-    async fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
         let mut client = self.connect().await;
         client.send(bytes).await;
         Answer::parse(client.closed().await.as_bytes())
     }
 
-    async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         Client(TcpStream::connect(&self.address).await.unwrap(), Vec::new())
     }
 
-    async fn ready(&self) {
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let mut client = Client(TcpStream::connect(&self.admin).await.unwrap(), Vec::new());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        Answer::parse(client.closed().await.as_bytes())
+    }
+
+    pub(crate) async fn ready(&self) {
         timeout(PATIENCE, async {
-            loop {
-                let mut client = Client(TcpStream::connect(&self.admin).await.unwrap(), Vec::new());
-                client.send("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-                if client.closed().await.starts_with("HTTP/1.1 200") {
-                    return;
-                }
+            while self.admin("/readyz").await.status != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
@@ -145,7 +150,7 @@ async fn a_call_leaves_one_audit_line_without_secrets_and_a_signal_drains() {
     let mut client = program.connect().await;
     client.send(request("POST", "/mcp", &[("Authorization", &authorization)], &tool_call("read"))).await;
     upstream.received().await;
-    let pid = program.child.id().unwrap().to_string();
+    let pid = program.pid().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     program.line("lumoauth_sidecar").await;
     answering.send(crate::harness::json_response("{\"late\":1}")).unwrap();

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use lumoauth_core::token::LEEWAY_SECONDS;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc::UnboundedSender};
 
+use crate::configuration::Admin;
 use crate::harness::{
     Bench, Client, Key, PATIENCE, Reply, SSE_HEAD, chunk, config, deny_all, now, options, request, tool_call, until,
     with_oauth,
@@ -12,11 +14,16 @@ use crate::harness::{
 
 /// A call that is being answered with an event stream, of which the first event has arrived.
 async fn open_stream(bench: &Bench, token: &str) -> (Client, UnboundedSender<Vec<u8>>) {
+    open_response(bench, token, SSE_HEAD).await
+}
+
+/// The same with another head.
+async fn open_response(bench: &Bench, token: &str, head: &[u8]) -> (Client, UnboundedSender<Vec<u8>>) {
     let live = bench.upstream.reply_live();
     let mut client = bench.connect().await;
     let token = format!("Bearer {token}");
     client.send(request("POST", "/mcp", &[("Authorization", &token)], &tool_call("read"))).await;
-    live.send(SSE_HEAD.to_vec()).unwrap();
+    live.send(head.to_vec()).unwrap();
     live.send(chunk("data: first\n\n")).unwrap();
     client.read_until("data: first\n\n").await;
     (client, live)
@@ -90,6 +97,79 @@ async fn c2_38_a_busy_stream_ends_with_its_token() {
     client.read_until("\r\n0\r\n\r\n").await;
     bench.upstream.hung_up().await;
     feeding.abort();
+}
+
+#[tokio::test]
+async fn c2_38_a_busy_download_ends_with_its_token_and_is_seen_to_be_incomplete() {
+    let bench = Bench::start().await;
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut client, live) = open_response(&bench, &expiring(&bench, 2), head).await;
+    let piece = chunk(&"x".repeat(100_000));
+    let feeding = tokio::spawn(async move {
+        while live.send(piece.clone()).is_ok() {
+            // At the pace at which they are taken, about: the sidecar always finds more to relay.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert!(!client.closed().await.ends_with("\r\n0\r\n\r\n"));
+    bench.upstream.hung_up().await;
+    feeding.abort();
+}
+
+/// Sends a call whose body is held back until `meanwhile` is done; gives the status of the answer.
+async fn held_back(bench: &Bench, token: &str, meanwhile: impl AsyncFnOnce()) -> u16 {
+    let mut client = bench.connect().await;
+    let authorization = format!("Bearer {}", bench.token());
+    // A connection to the server is open and idle.
+    client.send(request("POST", "/mcp", &[("Authorization", &authorization)], &tool_call("read"))).await;
+    assert_eq!(client.answer().await.status, 200);
+    bench.upstream.clear();
+    let authorization = format!("Bearer {token}");
+    let headers = [("Authorization", &*authorization), ("Expect", "100-continue")];
+    let call = request("POST", "/mcp", &headers, &tool_call("read"));
+    let (head, body) = call.split_at(call.len() - tool_call("read").len());
+    client.send(head).await;
+    // The body is asked for when the head has been accepted.
+    client.read_until("100 Continue\r\n\r\n").await;
+    client.1.clear();
+    meanwhile().await;
+    client.send(body).await;
+    client.answer().await.status
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_the_permission_has_ended_is_not_forwarded() {
+    let bench = Bench::start().await;
+    let admin = Admin::start(&bench).await;
+    assert_eq!(held_back(&bench, &bench.token(), async || bench.load(&deny_all())).await, 503);
+    assert_eq!(bench.upstream.recorded(), "");
+    let metrics = admin.ask("GET", "/metrics").await.body;
+    for line in [
+        r#"decisions_total{decision="allow",reason="permitted",method="tools/call"} 1"#,
+        r#"decisions_total{decision="deny",reason="revoked",method="tools/call"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_the_token_has_ended_is_not_forwarded() {
+    let bench = Bench::start().await;
+    // The last seconds of the leeway.
+    let token = bench.key.token(|claims| {
+        claims["iat"] = json!(now() - 100);
+        claims["exp"] = json!(now() - LEEWAY_SECONDS + 2);
+    });
+    let wait = async || tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(held_back(&bench, &token, wait).await, 401);
+    assert_eq!(bench.upstream.recorded(), "");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_is_forwarded_while_the_permission_holds() {
+    let bench = Bench::start().await;
+    let same = with_oauth(config(bench.upstream.port, &bench.key), |oauth| oauth["filterLists"] = json!(false));
+    assert_eq!(held_back(&bench, &bench.token(), async || bench.load(&same)).await, 200);
 }
 
 #[tokio::test]
