@@ -36,8 +36,6 @@ pub const CA: &str = "lumoauth-ca";
 pub const AUTHSERVER_TLS: &str = "lumoauth-authserver-tls";
 /// Secret with the keys that sign access tokens.
 pub const SIGNING_KEYS: &str = "lumoauth-signing-keys";
-/// ConfigMap with the settings (`config.yaml`).
-pub const SETTINGS: &str = "lumoauth-config";
 /// ClusterRole that lets the operator write credentials Secrets; a namespace binds it.
 pub const CREDENTIALS_ROLE: &str = "lumoauth-credentials";
 
