@@ -8,6 +8,7 @@ pub mod admin;
 pub mod api;
 pub mod authserver;
 pub mod cli;
+mod cluster;
 pub mod controller;
 pub mod crds;
 pub mod demo;

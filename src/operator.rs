@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use kube::{Client, Config};
+use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     api::names,
+    cluster,
     controller::{self, Context, Events, leader, mcp_client, mcp_server, system, system::Place},
     pki,
     prober::{Asker, ForgedKey, Ports},
@@ -51,8 +52,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let reviews = webhook::Metrics::register(&mut metrics);
     let webhook_listener = bind(options.webhook, "--webhook").await?;
     let admin_listener = bind(options.admin, "--admin").await?;
-    let api =
-        Config::infer().await.context("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG")?;
+    let api = cluster::config().await?;
     let client = Client::try_from(api.clone())?;
 
     // What others read from ends after them: first whoever writes, then the lease, and beside both the webhook; then the

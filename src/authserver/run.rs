@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
 use rustls::{
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     admin::{self, Admin},
+    cluster,
     pki::signing::{DOCUMENT_KEY, KeyRing},
     registry::watch::{self as objects, Watched},
     settings::{self, Settings},
@@ -50,11 +51,7 @@ pub struct Options {
 
 /// Runs the authorization server of a cluster until `shutdown`.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
-    // The error tells its own causes; as the source of another it would tell them again.
-    let api = kube::Config::infer().await.map_err(|error| {
-        anyhow!("no Kubernetes API server is configured: run in a pod, or set KUBECONFIG ({error})")
-    })?;
-    let client = kube::Client::try_from(api).context("the Kubernetes API cannot be used")?;
+    let client = kube::Client::try_from(cluster::config().await?).context("the Kubernetes API cannot be used")?;
     let mut registry = Registry::default();
     let (watched, watching) = objects::start(&client, objects::Metrics::register(&mut registry), shutdown.clone());
     let watching = tokio::spawn(watching);
