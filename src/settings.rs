@@ -1,17 +1,25 @@
 //! Settings of the control plane: ConfigMap `lumoauth-config`, key `config.yaml`, mounted into operator and
 //! authorization server.
 
+mod orgs;
+
 use std::{
+    collections::BTreeMap,
     future::Future,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use lumoauth_core::IssuerUrl;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
+
+pub use orgs::{ClientDocuments, DynamicRegistration, LocalhostRedirects, OrgSettings, RegistrationMode};
+
+use crate::registry::OrgId;
 
 /// How often the file is looked at. Kubelet brings a changed ConfigMap after up to a minute anyway.
 const LOOK: Duration = Duration::from_secs(2);
@@ -27,6 +35,102 @@ pub struct Settings {
     /// When kubelet pulls it.
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
+    /// Where the authorization server keeps what it must not forget.
+    #[serde(default)]
+    pub storage: Storage,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What differs from the defaults, by organization.
+    #[serde(default)]
+    pub orgs: BTreeMap<OrgId, OrgSettings>,
+}
+
+/// `storage`: one of its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StorageText", into = "StorageText")]
+pub enum Storage {
+    /// A file of this process; the authorization server has one replica.
+    Sqlite {
+        /// Which file; made when it is not there, its directory is not.
+        path: PathBuf,
+    },
+    /// A server; the authorization server may have any number of replicas.
+    Postgres {
+        /// File that holds the connection URL (`postgres://user:password@host/database?sslmode=verify-full`).
+        url_file: PathBuf,
+    },
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::Sqlite { path: "/var/lib/lumoauth/lumoauth.db".into() }
+    }
+}
+
+/// `storage` as it is written: YAML has no enum with data.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StorageText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sqlite: Option<SqliteText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postgres: Option<PostgresText>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SqliteText {
+    path: PathBuf,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PostgresText {
+    url_file: PathBuf,
+}
+
+impl TryFrom<StorageText> for Storage {
+    type Error = &'static str;
+
+    fn try_from(text: StorageText) -> Result<Self, Self::Error> {
+        match (text.sqlite, text.postgres) {
+            (Some(SqliteText { path }), None) => Ok(Self::Sqlite { path }),
+            (None, Some(PostgresText { url_file })) => Ok(Self::Postgres { url_file }),
+            _ => Err("storage needs exactly one of sqlite (path) and postgres (urlFile)"),
+        }
+    }
+}
+
+impl From<Storage> for StorageText {
+    fn from(storage: Storage) -> Self {
+        match storage {
+            Storage::Sqlite { path } => Self { sqlite: Some(SqliteText { path }), postgres: None },
+            Storage::Postgres { url_file } => Self { sqlite: None, postgres: Some(PostgresText { url_file }) },
+        }
+    }
+}
+
+/// `limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// How old a sidecar's Token Status List may become before it answers 503 to the tokens it speaks of. Between one
+    /// minute and one day.
+    pub status_max_age: SignedDuration,
+}
+
+impl Limits {
+    /// [`Self::status_max_age`] in seconds.
+    pub fn status_max_age_seconds(self) -> u64 {
+        u64::try_from(self.status_max_age.as_secs()).unwrap_or(0)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { status_max_age: SignedDuration::from_mins(15) }
+    }
 }
 
 /// `imagePullPolicy` of the injected container.
@@ -67,16 +171,27 @@ pub enum SettingsError {
     /// `publicUrl` has a path, and metadata is served at the root of its host (RFC 8414 §3).
     #[error("publicUrl must have no path, and {0} has one: give the authorization server a host of its own")]
     PublicUrlPath(IssuerUrl),
+    /// `limits.statusMaxAge` is useless or unsafe.
+    #[error("limits.statusMaxAge must be between 1m and 24h")]
+    StatusMaxAge,
 }
 
 impl Settings {
     /// Parses the text of `config.yaml`.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let settings: Self = serde_yaml::from_str(text).map_err(SettingsError::Parse)?;
-        match settings.public_url.path() {
-            "/" => Ok(settings),
-            _ => Err(SettingsError::PublicUrlPath(settings.public_url)),
+        if settings.public_url.path() != "/" {
+            return Err(SettingsError::PublicUrlPath(settings.public_url));
         }
+        if !(60..=86_400).contains(&settings.limits.status_max_age_seconds()) {
+            return Err(SettingsError::StatusMaxAge);
+        }
+        Ok(settings)
+    }
+
+    /// What holds for an organization.
+    pub fn org(&self, id: &OrgId) -> OrgSettings {
+        self.orgs.get(id).cloned().unwrap_or_default()
     }
 
     /// Reads a settings file.
@@ -148,6 +263,22 @@ mod tests {
     #[case::path_of_slashes("publicUrl: https://as.example//\nsidecarImage: a:1\n", false)]
     #[case::policy_word("publicUrl: https://as.example\nsidecarImage: a:1\nimagePullPolicy: Sometimes\n", false)]
     #[case::empty("", false)]
+    #[case::sqlite("publicUrl: https://as.example\nsidecarImage: a:1\nstorage: {sqlite: {path: /a}}\n", true)]
+    #[case::postgres("publicUrl: https://as.example\nsidecarImage: a:1\nstorage: {postgres: {urlFile: /a}}\n", true)]
+    #[case::two_stores(
+        "publicUrl: https://as.example\nsidecarImage: a:1\nstorage: {sqlite: {path: /a}, postgres: {urlFile: /a}}\n",
+        false
+    )]
+    #[case::no_store("publicUrl: https://as.example\nsidecarImage: a:1\nstorage: {}\n", false)]
+    #[case::other_store("publicUrl: https://as.example\nsidecarImage: a:1\nstorage: {redis: {}}\n", false)]
+    #[case::age("publicUrl: https://as.example\nsidecarImage: a:1\nlimits: {statusMaxAge: 1h}\n", true)]
+    #[case::age_too_short("publicUrl: https://as.example\nsidecarImage: a:1\nlimits: {statusMaxAge: 59s}\n", false)]
+    #[case::age_too_long("publicUrl: https://as.example\nsidecarImage: a:1\nlimits: {statusMaxAge: 25h}\n", false)]
+    #[case::age_negative("publicUrl: https://as.example\nsidecarImage: a:1\nlimits: {statusMaxAge: -5m}\n", false)]
+    #[case::age_number("publicUrl: https://as.example\nsidecarImage: a:1\nlimits: {statusMaxAge: 900}\n", false)]
+    #[case::org("publicUrl: https://as.example\nsidecarImage: a:1\norgs: {acme: {dcr: {mode: Open}}}\n", true)]
+    #[case::org_typo("publicUrl: https://as.example\nsidecarImage: a:1\norgs: {acme: {dcr: {modus: Open}}}\n", false)]
+    #[case::org_name("publicUrl: https://as.example\nsidecarImage: a:1\norgs: {Acme: {}}\n", false)]
     fn only_settings_are_read(#[case] text: &str, #[case] good: bool) {
         assert_eq!(Settings::parse(text).is_ok(), good);
     }

@@ -3,6 +3,7 @@
 use std::{borrow::Borrow, fmt};
 
 use lumoauth_core::{ClientId, ResourceUri, digest};
+use serde::{Deserialize, Serialize, de};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +36,8 @@ impl fmt::Display for ObjectKey {
 }
 
 /// An organization: a DNS label (RFC 1123).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct OrgId(String);
 
 impl OrgId {
@@ -51,6 +53,14 @@ impl OrgId {
     /// The label.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for OrgId {
+    fn deserialize<D: de::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is no organization: write a DNS label, such as acme")))
     }
 }
 
