@@ -189,6 +189,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The defaults, for an authorization server that is reached at `public_url` and injects no sidecar.
+    pub fn of(public_url: IssuerUrl) -> Self {
+        Self {
+            public_url,
+            sidecar_image: String::new(),
+            image_pull_policy: ImagePullPolicy::default(),
+            storage: Storage::default(),
+            limits: Limits::default(),
+            orgs: BTreeMap::new(),
+        }
+    }
+
     /// What holds for an organization.
     pub fn org(&self, id: &OrgId) -> OrgSettings {
         self.orgs.get(id).cloned().unwrap_or_default()

@@ -8,6 +8,7 @@ mod authority;
 mod authorize;
 mod bearer;
 mod challenge;
+mod clients;
 mod clock;
 mod documents;
 mod errors;
@@ -27,6 +28,7 @@ mod tests;
 mod token;
 
 pub use authority::{Authority, REGISTRY_SCOPE};
+pub use clients::Clients;
 pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use org::State;

@@ -7,8 +7,11 @@ use http::request::Parts;
 use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, UnixTime};
 use tokio::sync::watch;
 
-use super::{Authority, Clock, Metrics, errors::ApiError};
-use crate::registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot};
+use super::{Authority, Clients, Clock, Metrics, errors::ApiError};
+use crate::{
+    registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot},
+    settings::{OrgSettings, Settings},
+};
 
 /// What every request is answered from. Cheap to clone; everything in it is the newest value.
 #[derive(Clone)]
@@ -17,6 +20,10 @@ pub struct State {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Address and keys; until they are known, every request is answered 503.
     pub authority: watch::Receiver<Option<Arc<Authority>>>,
+    /// What the administrator chose, by organization.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// What is kept in memory about documents and registrations of clients.
+    pub clients: Clients,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -45,6 +52,11 @@ impl Org {
         let id = snapshot.org(name).ok_or(OrgError::Unknown)?.clone();
         let issuer = authority.issuing.issuer(&id);
         Ok(Self { id, issuer, authority, now: state.clock.now(), snapshot })
+    }
+
+    /// What the administrator chose for it.
+    pub(super) fn settings(&self, state: &State) -> OrgSettings {
+        state.settings.borrow().org(&self.id)
     }
 
     /// The enforced server with this identifier.

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Authority, Metrics, State, SystemClock,
+    Authority, Clients, Metrics, State, SystemClock,
     files::{Content, Mounted},
     router, serve,
 };
@@ -74,7 +74,7 @@ async fn run_with(
     let (settings, following_settings) = settings::follow(options.settings.clone(), shutdown.clone())?;
     let certificate = Arc::new(Certificate::default());
     let (sender, authority) = watch::channel(None);
-    let files = Files::new(&options, settings, Arc::clone(&certificate), sender, metrics.clone());
+    let files = Files::new(&options, settings.clone(), Arc::clone(&certificate), sender, metrics.clone());
     let following = [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone()))];
 
     let admin = Admin {
@@ -92,7 +92,14 @@ async fn run_with(
             }
         }),
     };
-    let state = State { snapshot: watched.snapshot, authority, clock: Arc::new(SystemClock), metrics };
+    let state = State {
+        snapshot: watched.snapshot,
+        authority,
+        settings,
+        clients: Clients::default(),
+        clock: Arc::new(SystemClock),
+        metrics,
+    };
     let tls = TlsAcceptor::from(Arc::new(server_config(certificate)?));
     // The admin port outlives the last request: it says "not ready" while the others are told to go elsewhere.
     let (closing, admin_shutdown) = (CancellationToken::new(), CancellationToken::new());

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Authority, Clock, Metrics, State, router};
+use super::{Authority, Clients, Clock, Metrics, State, router};
 use crate::{
     pki::signing::KeyRing,
     registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
+    settings::{OrgSettings, Settings},
 };
 
 pub(super) const BASE: &str = "https://auth.example";
@@ -42,6 +43,7 @@ pub(super) struct World {
     pub(super) index: Index,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) authority: watch::Sender<Option<Arc<Authority>>>,
+    pub(super) settings: watch::Sender<Arc<Settings>>,
     pub(super) registry: prometheus_client::registry::Registry,
     clock: Arc<FakeClock>,
 }
@@ -170,9 +172,16 @@ impl World {
         let clock = Arc::new(FakeClock(AtomicU64::new(NOW)));
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let state =
-            State { snapshot: snapshots, authority: authorities, clock: Arc::clone(&clock) as Arc<dyn Clock>, metrics };
-        Self { router: router(state), index, snapshot, authority, registry, clock }
+        let (settings, newest_settings) = watch::channel(Arc::new(Settings::of(IssuerUrl::parse(BASE).unwrap())));
+        let state = State {
+            snapshot: snapshots,
+            authority: authorities,
+            settings: newest_settings,
+            clients: Clients::default(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            metrics,
+        };
+        Self { router: router(state), index, snapshot, authority, settings, registry, clock }
     }
 
     pub(super) fn put_server(&mut self, object: Value) {
@@ -185,6 +194,13 @@ impl World {
 
     pub(super) fn publish(&self) {
         self.snapshot.send_replace(Arc::new(self.index.snapshot()));
+    }
+
+    /// Changes what the administrator chose for organization `acme`.
+    pub(super) fn set_org(&self, change: impl FnOnce(&mut OrgSettings)) {
+        self.settings.send_modify(|settings| {
+            change(Arc::make_mut(settings).orgs.entry(OrgId::parse("acme").unwrap()).or_default());
+        });
     }
 
     pub(super) fn set_time(&self, now: u64) {

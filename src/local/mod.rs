@@ -31,13 +31,15 @@ use self::{
     files::{FilesError, Source, Watch},
     guide::{Scene, Step, Style},
     manifest::Manifests,
-    plan::Ports,
+    plan::{NAMESPACE, Ports},
     world::{ApplyError, World},
 };
 use crate::{
     api::names::SIDECAR_PORT,
     authserver::{self, Authority, Clock as _, SystemClock},
     demo,
+    registry::OrgId,
+    settings::{DynamicRegistration, OrgSettings, RegistrationMode, Settings},
 };
 
 /// How often keys that are due are exchanged.
@@ -161,7 +163,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     let mut world = World::new(ports, data.clone(), authority.issuing.clone(), shutdown.clone());
     world.apply(manifests).await.map_err(LocalError::unusable)?;
     let authority = watch::Sender::new(Some(Arc::new(authority)));
-    let mut authorization_server = serve(listener, &world, &authority, &shutdown);
+    let mut authorization_server = serve(listener, &world, &public_url, &authority, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };
     say(&introduction(&manifest, &world, &data, &skipped, style));
@@ -209,16 +211,29 @@ fn authority(public_url: &IssuerUrl, data: &Data) -> Result<Authority, LocalErro
     Ok(Authority::new(public_url.clone(), keys))
 }
 
+/// On one's own machine any client may register: that is what trying one out needs.
+fn settings(public_url: &IssuerUrl) -> Settings {
+    let dcr = DynamicRegistration { mode: RegistrationMode::Open, ..DynamicRegistration::default() };
+    let org = OrgSettings { dcr, ..OrgSettings::default() };
+    Settings {
+        orgs: OrgId::parse(NAMESPACE).map(|id| (id, org)).into_iter().collect(),
+        ..Settings::of(public_url.clone())
+    }
+}
+
 /// Starts the authorization server.
 fn serve(
     listener: TcpListener,
     world: &World,
+    public_url: &IssuerUrl,
     authority: &watch::Sender<Option<Arc<Authority>>>,
     shutdown: &CancellationToken,
 ) -> JoinHandle<()> {
     let state = authserver::State {
         snapshot: world.snapshots(),
         authority: authority.subscribe(),
+        settings: watch::Sender::new(Arc::new(settings(public_url))).subscribe(),
+        clients: authserver::Clients::default(),
         clock: Arc::new(SystemClock),
         metrics: authserver::Metrics::default(),
     };

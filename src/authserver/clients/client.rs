@@ -1,0 +1,116 @@
+//! What is known about a client.
+
+use lumoauth_core::{ClientId, ScopeSet, token::JsonWebKeySet};
+
+use crate::{
+    authserver::org::Target,
+    registry::{ObjectKey, SecretDigest},
+};
+
+/// A client that may ask for tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OAuthClient {
+    /// Its identifier.
+    pub(crate) id: ClientId,
+    /// How it became known.
+    pub(crate) source: Source,
+    /// What people are told it is called: no control characters, at most [`MAX_NAME_CHARS`] characters. Nobody has
+    /// checked it, unless it comes from an McpClient.
+    pub(crate) name: String,
+    /// How it may ask for tokens.
+    pub(crate) grants: GrantTypes,
+    /// How it proves who it is.
+    pub(crate) authentication: Authentication,
+    /// The secrets that work, for [`Authentication::SecretBasic`] and [`Authentication::SecretPost`].
+    pub(crate) secrets: Vec<SecretDigest>,
+    /// The most it may be given.
+    pub(crate) scopes: ScopeLimit,
+    /// McpServers it may ask tokens for; empty: all that allow it.
+    pub(crate) servers: Vec<ObjectKey>,
+    /// Its web page, shown as text and never fetched.
+    pub(crate) uri: Option<String>,
+}
+
+/// The longest name shown to people, in characters.
+pub(crate) const MAX_NAME_CHARS: usize = 80;
+
+/// How a client became known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// An McpClient of the organization: the administrator vouches for it.
+    Registered(ObjectKey),
+    /// Its Client ID Metadata Document: `host` vouches for it.
+    Document {
+        /// Of the `client_id` URL, with the port where one is written.
+        host: String,
+    },
+    /// Dynamic Client Registration: nobody vouches for it.
+    Dynamic,
+}
+
+impl Source {
+    /// A stable word for logs and metrics.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Registered(_) => "registered",
+            Self::Document { .. } => "document",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
+/// Grants a client is registered for (RFC 7591 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GrantTypes {
+    /// `authorization_code`.
+    pub(crate) authorization_code: bool,
+    /// `refresh_token`.
+    pub(crate) refresh_token: bool,
+    /// `client_credentials`.
+    pub(crate) client_credentials: bool,
+}
+
+/// How a client proves who it is (RFC 7591 §2, `token_endpoint_auth_method`).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Authentication {
+    /// It does not: a public client.
+    None,
+    /// `client_secret_basic`.
+    SecretBasic,
+    /// `client_secret_post`.
+    SecretPost,
+    /// `private_key_jwt` (RFC 7523 §2.2).
+    PrivateKeyJwt(Keys),
+}
+
+/// Where the public keys of a client are.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Keys {
+    /// In its metadata (`jwks`).
+    Inline(JsonWebKeySet),
+    /// At an https URL (`jwks_uri`).
+    Uri(String),
+}
+
+/// The most a client may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeLimit {
+    /// These, and what they imply.
+    Only(ScopeSet),
+    /// Whatever a server declares.
+    Any,
+}
+
+impl OAuthClient {
+    /// Whether client and server admit each other: `servers` of the one, `allowedClients` of the other.
+    pub(crate) fn may_use(&self, target: &Target) -> bool {
+        let allowed = target.server.policy.allowed_clients();
+        (self.servers.is_empty() || self.servers.contains(&target.entry.key))
+            && allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.admits(&self.id)))
+    }
+
+    /// Whether the client proves who it is at the token endpoint.
+    pub(crate) fn is_confidential(&self) -> bool {
+        self.authentication != Authentication::None
+    }
+}
