@@ -1,7 +1,10 @@
 //! The URLs that identities are made of, parsed once and compared in one canonical form.
 
+mod redirect;
+
 use std::{fmt, str::FromStr};
 
+pub use redirect::{MatchedRedirect, RedirectKind, RedirectUri};
 use serde::{Deserialize, Serialize, de};
 use url::{Host, Url};
 
@@ -35,6 +38,18 @@ pub enum UriError {
     /// `.` or `..` segments, which a client or proxy may resolve differently.
     #[error("has a . or .. path segment: write the resolved path")]
     DotSegment,
+    /// Plain `http` of a redirect URI to something other than loopback.
+    #[error("uses http: write https (http is only for 127.0.0.1, [::1] and localhost)")]
+    NotLoopback,
+    /// A host or port that is not written the way it is read.
+    #[error("has a host or port in an unusual form: write the host name or the address in full, without escapes")]
+    Host,
+    /// A scheme that no app can have for itself.
+    #[error("has a scheme that no app has for itself: use https, loopback or a private-use scheme")]
+    Scheme,
+    /// A redirect URI whose query holds a parameter of the response that would be added to it.
+    #[error("has a query parameter that the authorization response adds: rename it")]
+    ResponseParameter,
 }
 
 /// An OAuth 2.0 resource identifier (RFC 8707 §2): what a token's `aud` and a PRM's `resource` hold, byte for byte.
@@ -254,7 +269,7 @@ macro_rules! text_form {
         }
     )*};
 }
-text_form!(ResourceUri, IssuerUrl);
+text_form!(ResourceUri, IssuerUrl, RedirectUri);
 
 #[cfg(test)]
 mod tests {
