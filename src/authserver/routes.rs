@@ -9,10 +9,13 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, get, post},
 };
-use http::{HeaderValue, Method, header::X_CONTENT_TYPE_OPTIONS};
+use http::{
+    HeaderValue, Method,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+};
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{Any as AnyOrigin, CorsLayer},
+    cors::{AllowHeaders, Any as AnyOrigin, CorsLayer},
 };
 
 use super::{
@@ -28,67 +31,74 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Every endpoint: its path below the public URL, its name in metrics, and whether browsers of any origin may read it.
-fn endpoints() -> [(&'static str, &'static str, bool, MethodRouter<State>); 12] {
-    [
-        (
-            "/.well-known/oauth-authorization-server/orgs/{org}/api/v1",
-            "metadata",
-            true,
-            get(metadata::authorization_server),
-        ),
-        ("/.well-known/openid-configuration/orgs/{org}/api/v1", "metadata", true, get(metadata::authorization_server)),
-        (
-            "/orgs/{org}/api/v1/.well-known/oauth-authorization-server",
-            "metadata",
-            true,
-            get(metadata::authorization_server),
-        ),
-        ("/orgs/{org}/api/v1/.well-known/openid-configuration", "metadata", true, get(metadata::authorization_server)),
-        ("/orgs/{org}/api/v1/.well-known/jwks.json", "jwks", true, get(metadata::jwks)),
-        ("/orgs/{org}/api/v1/.well-known/oauth-protected-resource", "org_prm", true, get(prm::of_org)),
-        (
-            "/orgs/{org}/api/v1/.well-known/oauth-protected-resource/mcp/{server}",
-            "server_prm",
-            true,
-            get(prm::of_server),
-        ),
-        ("/orgs/{org}/api/v1/mcp/servers", "registry_list", false, get(registry_api::list)),
-        ("/orgs/{org}/api/v1/mcp/servers/{server}", "registry_details", false, get(registry_api::details)),
-        (
-            "/orgs/{org}/api/v1/mcp/{server}/challenge",
-            "challenge",
-            false,
-            get(challenge::challenge).post(challenge::challenge),
-        ),
-        ("/orgs/{org}/api/v1/oauth/token", "token", false, post(token::token)),
-        (
-            "/orgs/{org}/api/v1/oauth/authorize",
-            "authorize",
-            false,
-            get(authorize::authorize).post(authorize::authorize),
-        ),
+/// Which pages of other origins may call an endpoint from a browser.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origins {
+    /// None.
+    None,
+    /// Any may read it.
+    Read,
+    /// Any may post to it.
+    Post,
+}
+
+impl Origins {
+    /// Any origin and no credentials of the browser: these endpoints read no cookie, and what a request to them proves
+    /// (a client secret, an assertion, a code with its verifier) a page either holds itself or does not have. So a page
+    /// can do here what any program on the network can, and nothing in the name of whoever looks at it.
+    fn layer(self) -> Option<CorsLayer> {
+        let any = CorsLayer::new().allow_origin(AnyOrigin).max_age(Duration::from_hours(1));
+        match self {
+            Self::None => None,
+            Self::Read => Some(any.allow_methods([Method::GET, Method::HEAD]).allow_headers(AnyOrigin)),
+            // `*` does not stand for Authorization (Fetch, 4.9), where clients put their secret.
+            Self::Post => Some(
+                any.allow_methods([Method::POST])
+                    .allow_headers(AllowHeaders::mirror_request())
+                    .expose_headers([WWW_AUTHENTICATE, RETRY_AFTER]),
+            ),
+        }
+    }
+}
+
+/// One endpoint: its path below the public URL, its name in metrics, who may call it from a browser.
+struct Endpoint(&'static str, &'static str, Origins, MethodRouter<State>);
+
+#[rustfmt::skip] // A table, an endpoint a line.
+fn endpoints() -> Vec<Endpoint> {
+    use Origins::{None, Post, Read};
+    vec![
+        Endpoint("/.well-known/oauth-authorization-server/orgs/{org}/api/v1", "metadata", Read, get(metadata::authorization_server)),
+        Endpoint("/.well-known/openid-configuration/orgs/{org}/api/v1", "metadata", Read, get(metadata::authorization_server)),
+        Endpoint("/orgs/{org}/api/v1/.well-known/oauth-authorization-server", "metadata", Read, get(metadata::authorization_server)),
+        Endpoint("/orgs/{org}/api/v1/.well-known/openid-configuration", "metadata", Read, get(metadata::authorization_server)),
+        Endpoint("/orgs/{org}/api/v1/.well-known/jwks.json", "jwks", Read, get(metadata::jwks)),
+        Endpoint("/orgs/{org}/api/v1/.well-known/oauth-protected-resource", "org_prm", Read, get(prm::of_org)),
+        Endpoint("/orgs/{org}/api/v1/.well-known/oauth-protected-resource/mcp/{server}", "server_prm", Read, get(prm::of_server)),
+        Endpoint("/orgs/{org}/api/v1/mcp/servers", "registry_list", None, get(registry_api::list)),
+        Endpoint("/orgs/{org}/api/v1/mcp/servers/{server}", "registry_details", None, get(registry_api::details)),
+        Endpoint("/orgs/{org}/api/v1/mcp/{server}/challenge", "challenge", None, get(challenge::challenge).post(challenge::challenge)),
+        Endpoint("/orgs/{org}/api/v1/oauth/token", "token", Post, post(token::token)),
+        Endpoint("/orgs/{org}/api/v1/oauth/authorize", "authorize", None, get(authorize::authorize).post(authorize::authorize)),
     ]
 }
 
 /// The authorization server and the registry API.
 pub fn router(state: State) -> Router {
-    // Documents without credentials: any page may read them, and may send the headers MCP clients send.
-    let open = CorsLayer::new()
-        .allow_origin(AnyOrigin)
-        .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers(AnyOrigin)
-        .max_age(Duration::from_hours(1));
     let endpoints = endpoints();
     let counting = Counting {
         metrics: state.metrics.clone(),
-        names: Arc::new(endpoints.iter().map(|(path, name, ..)| (*path, *name)).collect()),
+        names: Arc::new(endpoints.iter().map(|Endpoint(path, name, ..)| (*path, *name)).collect()),
     };
     endpoints
         .into_iter()
-        .fold(Router::new(), |router, (path, _, public, methods)| {
+        .fold(Router::new(), |router, Endpoint(path, _, origins, methods)| {
             let methods = methods.fallback(async || ApiError::method_not_allowed());
-            router.route(path, if public { methods.layer(open.clone()) } else { methods })
+            let methods = match origins.layer() {
+                Some(cors) => methods.layer(cors),
+                None => methods,
+            };
+            router.route(path, methods)
         })
         .fallback(async || ApiError::unknown_path())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

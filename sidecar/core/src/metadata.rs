@@ -74,8 +74,8 @@ impl ProtectedResource {
 
 /// Authorization server metadata (RFC 8414 §2), with the members MCP clients look for.
 ///
-/// Without `scopes_supported`, which RFC 8414 recommends and does not require: clients ask for all of it when a resource
-/// names no scope of its own, and the scopes of an organization belong to many resources.
+/// `scopes_supported` holds `offline_access` alone: clients ask for all of it when a resource names no scope of its own,
+/// and the scopes of an organization belong to many resources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorizationServer {
     /// Identical to the identifier the document was asked for (RFC 8414 §3.3).
@@ -86,16 +86,39 @@ pub struct AuthorizationServer {
     pub token_endpoint: String,
     /// RFC 7517.
     pub jwks_uri: String,
+    /// RFC 7591; absent where nobody may register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_endpoint: Option<String>,
+    /// RFC 7009.
+    pub revocation_endpoint: String,
+    /// RFC 7662.
+    pub introspection_endpoint: String,
+    /// What belongs to no resource.
+    pub scopes_supported: Vec<&'static str>,
     /// `["code"]`.
     pub response_types_supported: Vec<&'static str>,
+    /// `["query"]`.
+    pub response_modes_supported: Vec<&'static str>,
     /// The grants that work.
     pub grant_types_supported: Vec<&'static str>,
     /// How clients authenticate at the token endpoint.
     pub token_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// `alg` of the assertions of `private_key_jwt`.
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// How clients authenticate to revoke.
+    pub revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// As at the token endpoint.
+    pub revocation_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// How clients authenticate to introspect.
+    pub introspection_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// As at the token endpoint.
+    pub introspection_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
     /// `["S256"]`; MCP clients must refuse a server without it.
     pub code_challenge_methods_supported: Vec<&'static str>,
     /// RFC 9207 §3.
     pub authorization_response_iss_parameter_supported: bool,
+    /// Whether a client may name itself by the URL of its metadata (draft-ietf-oauth-client-id-metadata-document §5).
+    pub client_id_metadata_document_supported: bool,
 }
 
 #[cfg(test)]

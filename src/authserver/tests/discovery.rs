@@ -4,7 +4,10 @@ use http::header;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::authserver::testing::{INVOICES, ISSUER, REPORTS, SECRET, World, id_of, invoices, server, server_id};
+use crate::{
+    authserver::testing::{INVOICES, ISSUER, REPORTS, SECRET, World, id_of, invoices, server, server_id},
+    settings::RegistrationMode,
+};
 
 const METADATA: [&str; 4] = [
     "/.well-known/oauth-authorization-server/orgs/acme/api/v1",
@@ -16,6 +19,8 @@ const METADATA: [&str; 4] = [
 #[tokio::test]
 async fn rfc8414_the_same_document_under_every_form() {
     let world = World::new();
+    let methods = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let algorithms = ["ES256", "ES384", "RS256", "PS256", "EdDSA"];
     for path in METADATA {
         let reply = world.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
@@ -26,14 +31,41 @@ async fn rfc8414_the_same_document_under_every_form() {
                 "authorization_endpoint": format!("{ISSUER}/oauth/authorize"),
                 "token_endpoint": format!("{ISSUER}/oauth/token"),
                 "jwks_uri": format!("{ISSUER}/.well-known/jwks.json"),
+                "revocation_endpoint": format!("{ISSUER}/oauth/revoke"),
+                "introspection_endpoint": format!("{ISSUER}/oauth/introspect"),
+                "scopes_supported": ["offline_access"],
                 "response_types_supported": ["code"],
-                "grant_types_supported": ["client_credentials"],
-                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+                "response_modes_supported": ["query"],
+                "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+                "token_endpoint_auth_methods_supported": methods,
+                "token_endpoint_auth_signing_alg_values_supported": algorithms,
+                "revocation_endpoint_auth_methods_supported": methods,
+                "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+                "introspection_endpoint_auth_methods_supported": methods[1..],
+                "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
                 "code_challenge_methods_supported": ["S256"],
                 "authorization_response_iss_parameter_supported": true,
+                "client_id_metadata_document_supported": true,
             })
         );
     }
+}
+
+#[tokio::test]
+async fn what_an_organization_does_not_offer_is_not_announced() {
+    let world = World::new();
+    let offered = async || {
+        let document = world.get(METADATA[0]).await.json();
+        (document.get("registration_endpoint").is_some(), document["client_id_metadata_document_supported"].clone())
+    };
+    for (mode, announced) in
+        [(RegistrationMode::Off, false), (RegistrationMode::InitialAccessToken, true), (RegistrationMode::Open, true)]
+    {
+        world.set_org(|org| org.dcr.mode = mode);
+        assert_eq!(offered().await, (announced, json!(true)));
+    }
+    world.set_org(|org| org.cimd.enabled = false);
+    assert_eq!(offered().await.1, false);
 }
 
 /// SDKs ask for the first of: the challenge's scope, the resource's `scopes_supported`, the issuer's. A server that
@@ -45,13 +77,14 @@ async fn a_server_without_required_scopes_is_asked_for_none() {
     world.put_server(server("acme", "plain", &json!({"resourceUri": plain, "port": 8000})));
     world.publish();
     let prm = format!("/orgs/acme/api/v1/.well-known/oauth-protected-resource/mcp/{}", server_id(plain));
-    for path in METADATA.into_iter().chain([prm.as_str()]) {
-        let reply = world.get(path).await;
-        assert_eq!((reply.status.as_u16(), reply.json().get("scopes_supported")), (200, None), "{path}");
+    let reply = world.get(&prm).await;
+    assert_eq!((reply.status.as_u16(), reply.json().get("scopes_supported")), (200, None));
+    let offered = world.get(METADATA[0]).await.json()["scopes_supported"].clone();
+    for scope in ["", offered[0].as_str().unwrap()] {
+        let parameters = [("grant_type", "client_credentials"), ("resource", plain), ("scope", scope)];
+        let reply = world.form(Some((&id_of("acme", "reader"), SECRET)), &parameters).await;
+        assert_eq!((reply.status.as_u16(), reply.json().get("scope")), (200, None), "{}", reply.text());
     }
-    let parameters = [("grant_type", "client_credentials"), ("resource", plain)];
-    let reply = world.form(Some((&id_of("acme", "reader"), SECRET)), &parameters).await;
-    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[tokio::test]

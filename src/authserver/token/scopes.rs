@@ -6,6 +6,9 @@ use lumoauth_core::{ScopeSet, scope::Hierarchy};
 
 use super::Refused;
 
+/// Asks that the access outlast the login.
+const OFFLINE_ACCESS: &str = "offline_access";
+
 /// The scopes of a resource.
 pub(super) struct Offer<'a> {
     /// What a request without `scope` is for.
@@ -20,14 +23,19 @@ pub(super) struct Offer<'a> {
 /// may have, itself or within a scope that implies it. Scopes beyond that are left out, and the response says so;
 /// nothing at all is refused.
 pub(super) fn grant(asked: Option<&str>, limit: &ScopeSet, offer: &Offer<'_>) -> Result<ScopeSet, Refused> {
-    let wanted = match asked {
-        Some(text) => ScopeSet::parse(text).map_err(|_| Refused::MalformedScope)?,
-        None => ScopeSet::clone(&offer.required),
-    };
+    let wanted = asked.map(parse).transpose()?.flatten().unwrap_or_else(|| ScopeSet::clone(&offer.required));
     // Only what the resource declares can be implied: a foreign scope of the same name opens nothing here.
     let allowed = offer.hierarchy.expand(&limit.intersection(&offer.declared));
     let granted = wanted.intersection(&allowed).intersection(&offer.declared);
     if granted.is_empty() && !wanted.is_empty() { Err(Refused::NoScopeLeft) } else { Ok(granted) }
+}
+
+/// The scopes a request names; `None` if it names none. `offline_access` asks for a refresh token and names nothing a
+/// resource has (OpenID Connect Core §11).
+fn parse(asked: &str) -> Result<Option<ScopeSet>, Refused> {
+    let all = ScopeSet::parse(asked).map_err(|_| Refused::MalformedScope)?;
+    let wanted: ScopeSet = all.iter().filter(|scope| scope.as_str() != OFFLINE_ACCESS).cloned().collect();
+    Ok((wanted.len() == all.len() || !wanted.is_empty()).then_some(wanted))
 }
 
 #[cfg(test)]
@@ -67,6 +75,8 @@ mod tests {
     #[case::unknown(Some("nothing"), "read", "read", None)]
     #[case::foreign_scope_of_the_client(Some("settings.manage"), "settings.manage", "read", None)]
     #[case::client_without_scopes(Some("read"), "", "read", None)]
+    #[case::offline_access_is_no_scope_of_a_resource(Some("offline_access"), "read", "read", Some("read"))]
+    #[case::offline_access_beside_others(Some("offline_access write"), "write", "read", Some("write"))]
     #[case::case_matters(Some("READ"), "read", "read", None)]
     fn rfc6749_3_3_narrowing(
         #[case] asked: Option<&str>,
