@@ -22,7 +22,8 @@ use crate::{
     prober::{Asker, ForgedKey, Ports},
     registry::{self, Snapshot, watch::Watched},
     settings,
-    webhook::{self, Certificates, Webhook},
+    tls::Certificate,
+    webhook::{self, Webhook},
 };
 
 /// How long whoever writes, and beside them the webhook, may take to end. The webhook drains for eleven seconds; kubelet
@@ -67,7 +68,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let (is_leader, elect) =
         leader::start(lease, place.namespace.clone(), identity.clone(), controllers.clone(), leading.clone());
 
-    let certificates = Certificates::new(&webhook::NAMES);
+    let certificate = Arc::new(Certificate::default());
     let review = Webhook {
         snapshot: snapshot.clone(),
         settings: settings.clone(),
@@ -84,7 +85,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         metrics: controllers.clone(),
     };
     let asker = Arc::new(Asker::new(Ports::default(), ForgedKey::generate().context("no key for the probes")?));
-    let ready = readiness(synced, Arc::clone(&certificates));
+    let ready = readiness(synced, Arc::clone(&certificate));
     let admin = Admin { registry: Arc::new(metrics), ready };
 
     let mut readers = Tasks::default();
@@ -93,9 +94,17 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     readers.spawn("secrets", publish);
     readers.spawn("metrics", count(snapshot, controllers, reading.clone()));
     readers.spawn("admin", fallible(admin::serve(admin_listener, admin, reading.clone())));
-    let keep =
-        Arc::clone(&certificates).keep(published.authority.clone(), pki::wall_clock, reviews.clone(), reading.clone());
-    readers.spawn("certificate", keep);
+    readers.spawn(
+        "certificate",
+        webhook::keep_certificate(
+            Arc::clone(&certificate),
+            &webhook::NAMES,
+            published.authority.clone(),
+            pki::wall_clock,
+            reviews.clone(),
+            reading.clone(),
+        ),
+    );
     let mut election = Tasks::default();
     election.spawn("election", elect);
     let mut writers = Tasks::default();
@@ -104,7 +113,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     writers.spawn("McpServer", mcp_server::run(context.clone(), asker, shutdown.clone()));
     writers.spawn("McpClient", mcp_client::run(context, shutdown.clone()));
     let mut webhook = Tasks::default();
-    let serve = webhook::serve(webhook_listener, review.router(), certificates, reviews, shutdown.clone());
+    let serve = webhook::serve(webhook_listener, review.router(), certificate, reviews, shutdown.clone());
     webhook.spawn("webhook", fallible(serve));
 
     let ended = tokio::select! {
@@ -162,12 +171,12 @@ fn synced_leader(
 
 type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-fn readiness(synced: watch::Receiver<bool>, certificates: Arc<Certificates>) -> Ready {
+fn readiness(synced: watch::Receiver<bool>, certificate: Arc<Certificate>) -> Ready {
     Arc::new(move || {
         if !*synced.borrow() {
             return Err("McpServers, McpClients and Namespaces are not listed yet".to_owned());
         }
-        if !certificates.is_loaded() {
+        if !certificate.is_loaded() {
             return Err(format!("no certificate yet: Secret {} is missing or cannot be used", names::CA));
         }
         Ok(())
@@ -300,7 +309,7 @@ mod tests {
     #[test]
     fn ready_is_everything_listed_and_a_certificate() {
         let (synced, is_synced) = watch::channel(false);
-        let ready = readiness(is_synced, Certificates::new(&webhook::NAMES));
+        let ready = readiness(is_synced, Arc::new(Certificate::default()));
         assert!(ready().unwrap_err().contains("not listed yet"));
         synced.send_replace(true);
         assert!(ready().unwrap_err().contains("no certificate yet"));

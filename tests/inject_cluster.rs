@@ -27,7 +27,8 @@ use lumoauth::{
     pki::{Certificate, wall_clock},
     registry::{Index, NamespaceMeta, ObjectKey, Parsed, Snapshot},
     settings::Settings,
-    webhook::{self, Certificates, Webhook},
+    tls,
+    webhook::{self, Webhook},
 };
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
@@ -122,11 +123,12 @@ impl Fixture {
             drop(leader);
         });
         let metrics = webhook::Metrics::register(&mut Registry::default());
-        let certificates = Certificates::new(&["127.0.0.1"]);
-        let keep = Arc::clone(&certificates).keep(published.authority, wall_clock, metrics.clone(), shutdown.clone());
-        tokio::spawn(keep);
+        let certificate = Arc::new(tls::Certificate::default());
+        let (kept, counted) = (Arc::clone(&certificate), metrics.clone());
+        let authority = published.authority;
+        tokio::spawn(webhook::keep_certificate(kept, &["127.0.0.1"], authority, wall_clock, counted, shutdown.clone()));
         let webhook = Webhook { snapshot, settings, lookup: self.client.clone(), metrics: metrics.clone() };
-        tokio::spawn(webhook::serve(listener, webhook.router(), certificates, metrics, shutdown.clone()));
+        tokio::spawn(webhook::serve(listener, webhook.router(), certificate, metrics, shutdown.clone()));
         self.until("a pod is admitted", async || self.create_pod(&pod("warm-up"), true).await.is_ok()).await;
     }
 

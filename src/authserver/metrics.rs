@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::connections::Counters;
+
 /// The counters of the authorization server.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -15,6 +17,7 @@ pub struct Metrics {
     issued: Counter,
     refused: Family<ReasonLabel, Counter>,
     rejected_files: Family<FileLabel, Counter>,
+    connections: Counters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +48,7 @@ impl Metrics {
             "Mounted files that changed to something unusable (the last good one stays), by file",
             metrics.rejected_files.clone(),
         );
+        metrics.connections.register(registry, "lumoauth_as");
         metrics
     }
 
@@ -58,6 +62,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn connections(&self) -> Counters {
+        self.connections.clone()
     }
 
     pub(super) fn rejected_file(&self, file: &'static str) {

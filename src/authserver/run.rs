@@ -1,19 +1,12 @@
 //! The process on a cluster: mounted files and watched objects in, HTTPS out.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
-};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{net::TcpListener, sync::watch, time};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -27,6 +20,7 @@ use crate::{
     pki::signing::{DOCUMENT_KEY, KeyRing},
     registry::watch::{self as objects, Watched},
     settings::{self, Settings},
+    tls::{self, Certificate},
 };
 
 /// How often mounted files are read again.
@@ -98,9 +92,9 @@ async fn run_with(
         settings,
         clients: Clients::default(),
         clock: Arc::new(SystemClock),
-        metrics,
+        metrics: metrics.clone(),
     };
-    let tls = TlsAcceptor::from(Arc::new(server_config(certificate)?));
+    let tls = tls::acceptor(certificate).context("TLS 1.2 and 1.3")?;
     // The admin port outlives the last request: it says "not ready" while the others are told to go elsewhere.
     let (closing, admin_shutdown) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(admin_listener, admin, admin_shutdown.clone()));
@@ -113,7 +107,7 @@ async fn run_with(
         }
     });
     tracing::info!(address = %options.listen, "authorization server listens");
-    serve(listener, router(state), Some(tls), closing).await;
+    serve(listener, router(state), Some(tls), metrics, closing).await;
     admin_shutdown.cancel();
     admin.await.context("the admin endpoints failed")??;
     for task in following {
@@ -126,38 +120,6 @@ async fn run_with(
 fn readiness<const N: usize>(conditions: [(bool, &str); N]) -> Result<(), String> {
     let missing: Vec<_> = conditions.into_iter().filter_map(|(holds, text)| (!holds).then_some(text)).collect();
     if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
-}
-
-fn server_config(certificate: Arc<Certificate>) -> anyhow::Result<ServerConfig> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .context("TLS 1.2 and 1.3")?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// The certificate of new connections; none until the first was read.
-#[derive(Default)]
-struct Certificate(ArcSwapOption<CertifiedKey>);
-
-impl Certificate {
-    fn is_loaded(&self) -> bool {
-        self.0.load().is_some()
-    }
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificate(loaded: {})", self.is_loaded())
-    }
-}
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
-    }
 }
 
 /// The mounted Secrets, and who is told when they or the settings change.
@@ -189,8 +151,10 @@ impl Files {
     }
 
     fn poll(&mut self) {
-        if self.tls.poll(&self.metrics) {
-            self.certificate.0.store(self.tls.value().cloned());
+        if self.tls.poll(&self.metrics)
+            && let Some(newest) = self.tls.value()
+        {
+            self.certificate.exchange(Arc::clone(newest));
         }
         let new_keys = self.keys.poll(&self.metrics);
         let Some(ring) = self.keys.value() else { return };
@@ -227,8 +191,7 @@ fn certified_key(contents: &[Content]) -> Result<Arc<CertifiedKey>, String> {
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| format!("tls.crt: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("tls.key: {error}"))?;
-    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
-    certified.map(Arc::new).map_err(|error| error.to_string())
+    tls::certified_key(chain, key).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -240,7 +203,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Empty};
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     use lumoauth_core::UnixTime;
-    use rustls::{ClientConfig, RootCertStore};
+    use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
     use crate::{
         authserver::testing::{World, client, invoices, server},

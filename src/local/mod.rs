@@ -237,7 +237,8 @@ fn serve(
         clock: Arc::new(SystemClock),
         metrics: authserver::Metrics::default(),
     };
-    tokio::spawn(authserver::serve(listener, authserver::router(state), None, shutdown.clone()))
+    let metrics = state.metrics.clone();
+    tokio::spawn(authserver::serve(listener, authserver::router(state), None, metrics, shutdown.clone()))
 }
 
 /// The next change of a watched directory; never, where none is watched.

@@ -6,11 +6,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::connections::Counters;
+
 /// The metric families of the webhook. Clones count into the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
-    handshakes: Counter,
+    connections: Counters,
     certificate_ends: Gauge,
 }
 
@@ -29,11 +31,7 @@ impl Metrics {
             "Admission requests, by outcome (patched, unchanged, refused, error) and by reason",
             metrics.requests.clone(),
         );
-        registry.register(
-            "lumoauth_webhook_handshake_failures",
-            "TLS handshakes that failed; API servers that do not trust the CA show here",
-            metrics.handshakes.clone(),
-        );
+        metrics.connections.register(registry, "lumoauth_webhook");
         registry.register(
             "lumoauth_webhook_certificate_expiry_timestamp_seconds",
             "When the certificate in use expires, in seconds since 1970; 0 while there is none",
@@ -46,8 +44,8 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { outcome, reason }).inc();
     }
 
-    pub(super) fn handshake_failed(&self) {
-        self.handshakes.inc();
+    pub(super) fn connections(&self) -> Counters {
+        self.connections.clone()
     }
 
     pub(super) fn certificate_until(&self, seconds: u64) {

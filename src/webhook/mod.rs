@@ -3,7 +3,7 @@
 //! It writes nothing: a request is answered from the snapshot, from the settings, and at most from one read of the API
 //! server, so that a dry run is a run.
 
-mod certificates;
+mod certificate;
 mod live;
 mod metrics;
 mod review;
@@ -25,7 +25,7 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use tokio::{sync::watch, time::timeout};
 use tower_http::timeout::TimeoutLayer;
 
-pub use certificates::Certificates;
+pub use certificate::keep_certificate;
 pub use live::{Lookup, LookupError};
 pub use metrics::Metrics;
 pub use serve::serve;

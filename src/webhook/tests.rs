@@ -20,6 +20,7 @@ use crate::{
     inject::Target,
     pki::{Authority, CaState, FORCED_NOTICE, Observed, Step},
     registry::{Index, NamespaceMeta, Parsed},
+    tls::Certificate,
 };
 
 fn now() -> UnixTime {
@@ -43,7 +44,7 @@ impl Lookup for Fake {
 struct Server {
     address: SocketAddr,
     authority: watch::Sender<Option<Arc<Authority>>>,
-    certificates: Arc<Certificates>,
+    certificate: Arc<Certificate>,
     registry: Registry,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), rustls::Error>>,
@@ -75,16 +76,17 @@ impl Server {
             metrics: metrics.clone(),
         };
         let (authority, authorities) = watch::channel(authority.map(Arc::new));
-        let certificates = Certificates::new(&NAMES);
+        let certificate = Arc::new(Certificate::default());
         let shutdown = CancellationToken::new();
-        tokio::spawn(Arc::clone(&certificates).keep(authorities, now, metrics.clone(), shutdown.clone()));
+        let kept = Arc::clone(&certificate);
+        tokio::spawn(keep_certificate(kept, &NAMES, authorities, now, metrics.clone(), shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = serve(listener, webhook.router(), Arc::clone(&certificates), metrics, shutdown.clone());
+        let serving = serve(listener, webhook.router(), Arc::clone(&certificate), metrics, shutdown.clone());
         let task = tokio::spawn(serving);
-        let server = Self { address, authority, certificates, registry, shutdown, task };
+        let server = Self { address, authority, certificate, registry, shutdown, task };
         if server.authority.borrow().is_some() {
-            server.until(|server| server.certificates.is_loaded()).await;
+            server.until(|server| server.certificate.is_loaded()).await;
         }
         server
     }
@@ -293,11 +295,11 @@ async fn other_paths_and_methods() {
 #[tokio::test]
 async fn without_a_certificate_no_handshake() {
     let server = Server::start(None).await;
-    assert!(!server.certificates.is_loaded());
+    assert!(!server.certificate.is_loaded());
     let state = CaState::new(now()).unwrap();
     assert!(server.post(&state.bundle(), "/mutate/pods", String::new()).await.is_err());
     server.authority.send_replace(Some(Arc::new(state.authority().unwrap())));
-    server.until(|server| server.certificates.is_loaded()).await;
+    server.until(|server| server.certificate.is_loaded()).await;
     assert!(server.post(&state.bundle(), "/mutate/pods", String::new()).await.is_ok());
     let other = CaState::new(now()).unwrap();
     assert!(server.post(&other.bundle(), "/mutate/pods", String::new()).await.is_err(), "another CA");
@@ -317,10 +319,10 @@ async fn rotation_without_a_refused_pod() {
         let at = start.plus(tick * FORCED_NOTICE);
         let Some(step) = state.advance(at, Observed { rotate: Some("1"), distributed: true }).unwrap() else { break };
         steps.push(step);
-        let before = server.certificates.resolved();
+        let before = presented(&server);
         server.authority.send_replace(Some(Arc::new(state.authority().unwrap())));
         if step == Step::Promoted {
-            server.until(|server| server.certificates.resolved() != before).await;
+            server.until(|server| presented(server) != before).await;
         }
         for bundle in [&trusted, &state.bundle()] {
             assert_eq!(server.review(bundle, review(&json!({}))).await["response"]["allowed"], true, "{step:?}");
@@ -331,10 +333,8 @@ async fn rotation_without_a_refused_pod() {
     assert!(server.post(&first, "/mutate/pods", String::new()).await.is_err(), "the new CA signs now");
 }
 
-impl Certificates {
-    fn resolved(&self) -> Option<CertificateDer<'static>> {
-        self.current().and_then(|key| key.cert.first().cloned())
-    }
+fn presented(server: &Server) -> Option<CertificateDer<'static>> {
+    server.certificate.current().and_then(|key| key.cert.first().cloned())
 }
 
 #[tokio::test]
