@@ -150,6 +150,32 @@ pub struct Issuer {
     /// PEM certificates to trust for `jwks_uri`; absent: the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
+    /// How to see whether its tokens are revoked; absent: a token that says where to look is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusLists>,
+}
+
+/// Where the Token Status Lists of an issuer are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatusLists {
+    /// What the URI of each list begins with, in tokens and in the lists themselves. Ends in `/`.
+    #[serde(deserialize_with = "folder")]
+    pub uri: ResourceUri,
+    /// What to put in its place to ask for a list: an address that is reached from here. Ends in `/`.
+    #[serde(deserialize_with = "folder")]
+    pub fetch: ResourceUri,
+    /// How old a list may become before tokens that name it are refused, in seconds.
+    pub max_age_seconds: u64,
+}
+
+fn folder<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ResourceUri, D::Error> {
+    let uri = ResourceUri::deserialize(from)?;
+    if uri.as_str().ends_with('/') && !uri.as_str().contains('?') {
+        Ok(uri)
+    } else {
+        Err(serde::de::Error::custom(format!("{uri} is the beginning of a URI only with a / at its end")))
+    }
 }
 
 /// A configuration that cannot be run.
@@ -274,6 +300,11 @@ mod tests {
                         "keys": {"keys": [{"kty": "EC", "anything": [1.5]}]},
                         "jwksUri": "https://as.example/jwks.json",
                         "caBundle": "PEM",
+                        "status": {
+                            "uri": "https://as.example/orgs/acme/api/v1/oauth/status/",
+                            "fetch": "https://lumoauth-authserver.lumoauth-system.svc/orgs/acme/api/v1/oauth/status/",
+                            "maxAgeSeconds": 900,
+                        },
                     }],
                 }},
             }},
@@ -356,6 +387,11 @@ mod tests {
     #[case("/enforcement/enforce/authorization/oAuth/issuers/0/algorithms", json!(["none"]))]
     #[case("/enforcement/enforce/authorization/oAuth/issuers/0/tokenType", json!("JWT"))]
     #[case("/enforcement/enforce/authorization/oAuth/issuers/0/extra", json!(1))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/status", json!({}))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/status/extra", json!(1))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/status/uri", json!("https://as.example/oauth/status"))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/status/fetch", json!("https://as.example/?status/"))]
+    #[case("/enforcement/enforce/authorization/oAuth/issuers/0/status/maxAgeSeconds", json!("15m"))]
     fn what_is_not_understood_is_refused(#[case] pointer: &str, #[case] value: Value) {
         assert!(matches!(parse(&with(pointer, value)), Err(ConfigError::Invalid(_))));
     }

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Expectations, LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, MAX_SUBJECT_BYTES, MAX_TOKEN_ID_BYTES, TokenError};
+use super::{
+    Expectations, LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, MAX_SUBJECT_BYTES, MAX_TOKEN_ID_BYTES, TokenError,
+    status::StatusReference,
+};
 use crate::{ClientId, IssuerUrl, ScopeSet, UnixTime};
 
 /// What a verified access token says.
@@ -22,12 +25,14 @@ pub struct AccessToken {
     pub issued_at: UnixTime,
     /// `jti`, when present.
     pub id: Option<String>,
+    /// `status`, when present: where to see whether the token is revoked.
+    pub status: Option<StatusReference>,
 }
 
 /// 9999-12-31T23:59:59Z: what lies beyond is not a date anyone meant.
 const END_OF_TIME: u64 = 253_402_300_799;
 
-type Claims = Map<String, Value>;
+pub(super) type Claims = Map<String, Value>;
 
 /// Judges the claims of a token whose signature holds.
 pub(super) fn judge(claims: &Claims, expect: &Expectations<'_>, now: UnixTime) -> Result<AccessToken, TokenError> {
@@ -50,25 +55,22 @@ pub(super) fn judge(claims: &Claims, expect: &Expectations<'_>, now: UnixTime) -
         expires_at,
         issued_at,
         id: token_id(claims)?,
+        status: StatusReference::of(claims)?,
     })
 }
 
-/// `iss` as a string; good for choosing among configured issuers.
-pub(super) fn issuer(claims: &Claims) -> Option<&str> {
-    text(claims, "iss")
-}
-
-fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
+/// A claim that is a string.
+pub(super) fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
 }
 
-fn is_plain(text: &str, longest: usize) -> bool {
+pub(super) fn is_plain(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// `aud` (RFC 7519 §4.1.3), if it names exactly one audience: a token good in two places can be replayed from one to
 /// the other.
-fn sole_audience(claims: &Claims) -> Option<&str> {
+pub(super) fn sole_audience(claims: &Claims) -> Option<&str> {
     match claims.get("aud")? {
         Value::String(audience) => Some(audience),
         Value::Array(audiences) => match audiences.as_slice() {
@@ -113,7 +115,7 @@ fn validity(claims: &Claims, now: UnixTime) -> Result<(UnixTime, UnixTime), Toke
 }
 
 /// A NumericDate in whole seconds; no fraction, sign or exponent.
-fn date(claims: &Claims, name: &str) -> Result<Option<UnixTime>, TokenError> {
+pub(super) fn date(claims: &Claims, name: &str) -> Result<Option<UnixTime>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_u64() {

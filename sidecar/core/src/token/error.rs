@@ -45,6 +45,12 @@ pub enum TokenError {
     Scope,
     /// `jti` is empty, too long, or not plain text.
     TokenId,
+    /// `status` is there and does not say which bit of which list is the token's.
+    Status,
+    /// `status` names a list that is none of its issuer's.
+    ForeignStatus,
+    /// The issuer's status list says so.
+    Revoked,
 }
 
 impl TokenError {
@@ -80,6 +86,9 @@ impl TokenError {
             Self::Client => ("client", "token has no acceptable client"),
             Self::Scope => ("scope", "token has an unreadable list of scopes"),
             Self::TokenId => ("token_id", "token has an unacceptable identifier"),
+            Self::Status => ("status", "token has an unreadable status"),
+            Self::ForeignStatus => ("foreign_status", "token names a status list that is not of its issuer"),
+            Self::Revoked => ("revoked", "token was revoked"),
         }
     }
 }

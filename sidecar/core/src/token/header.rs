@@ -55,9 +55,9 @@ pub enum TokenType {
 }
 
 impl TokenType {
-    fn is_named_by(&self, typ: &str) -> bool {
+    fn as_str(&self) -> &'static str {
         match self {
-            Self::AccessToken => ["at+jwt", "application/at+jwt"].iter().any(|name| typ.eq_ignore_ascii_case(name)),
+            Self::AccessToken => "at+jwt",
         }
     }
 }
@@ -99,6 +99,19 @@ impl Header {
 
     /// Whether the token declares itself to be of this type (RFC 8725 §3.11).
     pub(super) fn is_of_type(&self, expected: &TokenType) -> bool {
-        self.typ.as_deref().is_some_and(|typ| expected.is_named_by(typ))
+        self.is_named(Some(expected.as_str()))
+    }
+
+    /// Whether `typ` is this media type, with or without `application/` (RFC 7515 §4.1.9); or is absent, for `None`.
+    pub(super) fn is_named(&self, expected: Option<&str>) -> bool {
+        match (self.typ.as_deref(), expected) {
+            (Some(typ), Some(expected)) => match typ.split_at_checked("application/".len()) {
+                Some((prefix, name)) if prefix.eq_ignore_ascii_case("application/") => {
+                    name.eq_ignore_ascii_case(expected)
+                }
+                _ => typ.eq_ignore_ascii_case(expected),
+            },
+            (typ, expected) => typ.is_none() && expected.is_none(),
+        }
     }
 }

@@ -6,20 +6,31 @@
 //! jsonwebtoken checks the signature and nothing else; what a token may look like and say is decided here. Its crypto
 //! provider comes from its one enabled backend (`aws_lc_rs`): a binary has nothing to install.
 
+mod assertion;
 mod claims;
 mod error;
 mod header;
+mod jws;
 mod keyset;
+mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub use assertion::{
+    ASSERTION_ALGORITHMS, AssertionError, AssertionExpectations, ClientAssertion, MAX_ASSERTION_ID_BYTES,
+    MAX_ASSERTION_SECONDS,
+};
 pub use claims::AccessToken;
 pub use error::TokenError;
 pub use header::{Algorithm, TokenType};
 pub use keyset::{JsonWebKeySet, KeyMatch, KeySet, VerificationKey};
+pub use status::{
+    MAX_STATUS_INDEXES, MAX_STATUS_TOKEN_BYTES, STATUS_LIST_TYPE, StatusError, StatusExpectations, StatusList,
+    StatusListClaims, StatusListToken, StatusReference,
+};
 pub use verify::{Expectations, Unverified, Verified};
 
 /// The longest token we look at, in bytes.

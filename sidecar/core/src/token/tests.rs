@@ -174,6 +174,8 @@ fn c1_row_4_kid(#[case] header: Value, #[case] error: TokenError) {
 #[case::scope_two_spaces(json!({"scope": "a  b"}), TokenError::Scope)]
 #[case::jti_number(json!({"jti": 7}), TokenError::TokenId)]
 #[case::jti_empty(json!({"jti": ""}), TokenError::TokenId)]
+#[case::status_false(json!({"status": false}), TokenError::Status)]
+#[case::status_empty(json!({"status": {}}), TokenError::Status)]
 fn c1_row_7_claims_of_other_types(#[case] changes: Value, #[case] error: TokenError) {
     assert_eq!(with_claims(changes), Err(error));
 }
@@ -534,6 +536,9 @@ fn rfc6750_3_descriptions_need_no_escaping() {
         TokenError::Client,
         TokenError::Scope,
         TokenError::TokenId,
+        TokenError::Status,
+        TokenError::ForeignStatus,
+        TokenError::Revoked,
     ] {
         assert!(error.description().bytes().all(|b| b.is_ascii_alphanumeric() || b == b' '));
         assert!(error.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));

@@ -2,11 +2,8 @@
 
 use std::ops::Deref;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
-
-use super::{AccessToken, Algorithm, MAX_TOKEN_BYTES, TokenError, TokenType, VerificationKey, claims, header::Header};
-use crate::{IssuerUrl, ResourceUri, UnixTime, json};
+use super::{AccessToken, Algorithm, MAX_TOKEN_BYTES, TokenError, TokenType, VerificationKey, claims, jws::Jws};
+use crate::{IssuerUrl, ResourceUri, UnixTime};
 
 /// Proof that the value was verified. Only this module can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,30 +31,16 @@ pub struct Expectations<'a> {
 
 /// A token whose size, form and header are acceptable, and nothing more.
 pub struct Unverified<'a> {
-    /// The first two segments as received: what the signature is over (RFC 7515 §5.2).
-    signing_input: &'a str,
-    signature: &'a str,
-    header: Header,
-    claims: Map<String, Value>,
+    jws: Jws<'a>,
     issuer: String,
 }
 
 impl<'a> Unverified<'a> {
     /// Checks size, segments and header, and reads `iss` to find the issuer's keys.
     pub fn parse(raw: &'a str) -> Result<Self, TokenError> {
-        if raw.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError::TooLong);
-        }
-        let (signing_input, signature) = raw.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
-        if claims.contains('.') {
-            return Err(TokenError::Malformed);
-        }
-        let header = Header::parse(&decode(header)?)?;
-        let claims = json::object(&decode(claims)?).map_err(|_| TokenError::Malformed)?;
-        decode(signature)?;
-        let issuer = claims::issuer(&claims).ok_or(TokenError::WrongIssuer)?.to_owned();
-        Ok(Self { signing_input, signature, header, claims, issuer })
+        let jws = Jws::parse(raw, MAX_TOKEN_BYTES)?;
+        let issuer = claims::text(&jws.claims, "iss").ok_or(TokenError::WrongIssuer)?.to_owned();
+        Ok(Self { jws, issuer })
     }
 
     /// `iss`, unverified: good for nothing but choosing among configured issuers.
@@ -67,12 +50,12 @@ impl<'a> Unverified<'a> {
 
     /// `kid` of the header.
     pub fn key_id(&self) -> Option<&str> {
-        self.header.key_id.as_deref()
+        self.jws.header.key_id.as_deref()
     }
 
     /// `alg` of the header.
     pub fn algorithm(&self) -> Algorithm {
-        self.header.algorithm
+        self.jws.header.algorithm
     }
 
     /// Checks the signature with `key`, then the claims at `now`.
@@ -82,24 +65,10 @@ impl<'a> Unverified<'a> {
         expect: &Expectations<'_>,
         now: UnixTime,
     ) -> Result<Verified<AccessToken>, TokenError> {
-        let algorithm = self.header.algorithm;
-        if algorithm != key.algorithm() || !expect.algorithms.contains(&algorithm) {
-            return Err(TokenError::UnsupportedAlgorithm);
-        }
-        if !self.header.is_of_type(expect.token_type) {
+        if !self.jws.header.is_of_type(expect.token_type) {
             return Err(TokenError::WrongType);
         }
-        if !key.signed(self.signing_input, self.signature) {
-            return Err(TokenError::BadSignature);
-        }
-        claims::judge(&self.claims, expect, now).map(Verified)
-    }
-}
-
-/// One non-empty segment in its only spelling: no padding, no white space, no stray bits (RFC 7515 §2).
-fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
-    match URL_SAFE_NO_PAD.decode(segment) {
-        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
-        _ => Err(TokenError::Malformed),
+        self.jws.check(key, expect.algorithms)?;
+        claims::judge(&self.jws.claims, expect, now).map(Verified)
     }
 }
