@@ -170,6 +170,7 @@ fn issuing(public_url: &str) -> Arc<Issuing> {
         keys: JsonWebKeySet::default(),
         internal_url: None,
         ca_bundle: Some(CA.to_owned()),
+        status_max_age: 900,
     })
 }
 

@@ -69,6 +69,7 @@ impl Fixture {
             keys: JsonWebKeySet { keys: Vec::new() },
             internal_url: Some(IssuerUrl::parse(&format!("http://{address}")).unwrap()),
             ca_bundle: None,
+            status_max_age: 900,
         });
         let fixture = Arc::new(Self { client, namespace: namespace.clone(), page, issuing });
         let result = AssertUnwindSafe(test(Arc::clone(&fixture))).catch_unwind().await;

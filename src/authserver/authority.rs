@@ -8,7 +8,7 @@ use lumoauth_core::{
     token::{AccessToken, Algorithm, Expectations, KeyMatch, KeySet, TokenError, TokenType, Unverified, Verified},
 };
 
-use crate::{pki::signing::KeyRing, registry::Issuing};
+use crate::{pki::signing::KeyRing, registry::Issuing, settings::Limits};
 
 /// What a token needs to read the registry API of its organization.
 pub static REGISTRY_SCOPE: LazyLock<Scope> = LazyLock::new(|| {
@@ -34,7 +34,14 @@ impl Authority {
         // Values that were parsed from JSON: there is none serde_json could refuse.
         let jwks = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
         let keys = KeySet::new(&document);
-        Self { issuing: Issuing { public_url, keys: document, internal_url: None, ca_bundle: None }, ring, jwks, keys }
+        let issuing = Issuing {
+            public_url,
+            keys: document,
+            internal_url: None,
+            ca_bundle: None,
+            status_max_age: Limits::default().status_max_age_seconds(),
+        };
+        Self { issuing, ring, jwks, keys }
     }
 
     /// The JWK Set document.

@@ -120,8 +120,7 @@ impl SigningKey {
         let id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
         jwk.common.key_id = Some(id.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-        let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(id.clone()), ..Header::new(Algorithm::ES256) };
-        let header = format!("{}.", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?));
+        let header = header(&id, "at+jwt").ok()?;
         Some(Self { id, created, active_from, pkcs8, pair, public: serde_json::to_value(jwk).ok()?, header })
     }
 
@@ -151,16 +150,32 @@ impl SigningKey {
 
     /// Signs an access token with these claims: a JWS in compact form (RFC 7515 §7.1), `typ` `at+jwt` (RFC 9068 §2.1).
     pub fn sign<C: Serialize>(&self, claims: &C) -> Result<String, SigningError> {
+        self.sign_under(&self.header, claims)
+    }
+
+    /// Signs claims of another kind than an access token's: a JWS in compact form with this `typ` (RFC 8725 §3.11).
+    pub fn sign_as<C: Serialize>(&self, typ: &str, claims: &C) -> Result<String, SigningError> {
+        self.sign_under(&header(&self.id, typ)?, claims)
+    }
+
+    fn sign_under<C: Serialize>(&self, header: &str, claims: &C) -> Result<String, SigningError> {
         // jsonwebtoken would parse and check the PKCS#8 key anew for every token, a scalar multiplication beside the signature's own.
         let claims = serde_json::to_vec(claims).map_err(|_| SigningError::Unwritable)?;
-        let mut token = String::with_capacity(self.header.len() + claims.len().div_ceil(3) * 4 + 87);
-        token.push_str(&self.header);
+        let mut token = String::with_capacity(header.len() + claims.len().div_ceil(3) * 4 + 87);
+        token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
         let signature = self.pair.sign(&SystemRandom::new(), token.as_bytes()).map_err(|_| SigningError::Crypto)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
         Ok(token)
     }
+}
+
+/// An encoded JOSE header, with the dot after it.
+fn header(kid: &str, typ: &str) -> Result<String, SigningError> {
+    let header = Header { typ: Some(typ.to_owned()), kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) };
+    let json = serde_json::to_vec(&header).map_err(|_| SigningError::Unwritable)?;
+    Ok(format!("{}.", URL_SAFE_NO_PAD.encode(json)))
 }
 
 impl fmt::Debug for SigningKey {
@@ -270,6 +285,13 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lumoauth_core::{
+        IssuerUrl, ResourceUri,
+        token::{
+            KeySet, STATUS_LIST_TYPE, StatusError, StatusExpectations, StatusList, StatusListClaims, StatusListToken,
+            TokenError,
+        },
+    };
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -398,6 +420,21 @@ mod tests {
         };
         assert!(verify(message));
         assert!(!verify(&format!("{message}x")));
+    }
+
+    #[test]
+    fn status_lists_are_signed_as_what_they_are() {
+        let ring = ring();
+        let key = ring.current(START);
+        let list = StatusList::from_bytes(vec![0b10]).unwrap();
+        let issuer = IssuerUrl::parse("https://as.example/orgs/acme/api/v1").unwrap();
+        let uri = ResourceUri::parse("https://as.example/orgs/acme/api/v1/oauth/status/0").unwrap();
+        let claims = StatusListClaims::new(issuer.clone(), uri.clone(), &list, START, 900, 2).unwrap();
+        let algorithms = [lumoauth_core::token::Algorithm::ES256];
+        let expect = StatusExpectations { issuer: &issuer, list: &uri, algorithms: &algorithms };
+        let verify = |token: &str| StatusListToken::verify(token, &KeySet::new(&ring.jwks()), &expect, START);
+        assert_eq!(verify(&key.sign_as(STATUS_LIST_TYPE, &claims).unwrap()).unwrap().list, list);
+        assert_eq!(verify(&key.sign(&claims).unwrap()), Err(StatusError::Token(TokenError::WrongType)));
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn config() -> SidecarConfig {
                     keys: JsonWebKeySet { keys: vec![json!({"kty": "EC", "kid": "published"})] },
                     jwks_uri: None,
                     ca_bundle: None,
+                    status: None,
                 }],
             })),
         })),

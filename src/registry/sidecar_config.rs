@@ -2,7 +2,9 @@
 
 use lumoauth_core::{
     IssuerUrl, ResourceUri,
-    config::{Authorization, Enforce, Enforcement, Issuer, OAuth, ServerRef, SidecarConfig, Upstream, VERSION},
+    config::{
+        Authorization, Enforce, Enforcement, Issuer, OAuth, ServerRef, SidecarConfig, StatusLists, Upstream, VERSION,
+    },
     metadata::ProtectedResource,
     token::{Algorithm, JsonWebKeySet, TokenType},
 };
@@ -21,6 +23,8 @@ pub struct Issuing {
     pub internal_url: Option<IssuerUrl>,
     /// PEM certificates that sidecars need for `internal_url`.
     pub ca_bundle: Option<String>,
+    /// How old sidecars let a Token Status List become, in seconds.
+    pub status_max_age: u64,
 }
 
 impl Issuing {
@@ -34,10 +38,25 @@ impl Issuing {
         Some(under(self.internal_url.as_ref()?, org))
     }
 
+    /// What the URI of every Token Status List of an organization begins with; its name follows.
+    pub fn status_folder(&self, org: &OrgId) -> Option<ResourceUri> {
+        status_folder(&self.issuer(org))
+    }
+
+    fn status_lists(&self, org: &OrgId) -> Option<StatusLists> {
+        let uri = self.status_folder(org)?;
+        let fetch = self.internal_issuer(org).as_ref().and_then(status_folder).unwrap_or_else(|| uri.clone());
+        Some(StatusLists { uri, fetch, max_age_seconds: self.status_max_age })
+    }
+
     fn jwks_uri(&self, org: &OrgId) -> Option<ResourceUri> {
         let base = self.internal_issuer(org)?;
         ResourceUri::parse(&format!("{base}/.well-known/jwks.json")).ok()
     }
+}
+
+fn status_folder(issuer: &IssuerUrl) -> Option<ResourceUri> {
+    ResourceUri::parse(&format!("{issuer}/oauth/status/")).ok()
 }
 
 fn under(base: &IssuerUrl, org: &OrgId) -> IssuerUrl {
@@ -110,6 +129,7 @@ fn enforce(entry: &ServerEntry, server: &Server, org: &OrgId, issuing: &Issuing)
                     keys: issuing.keys.clone(),
                     jwks_uri: issuing.jwks_uri(org),
                     ca_bundle: issuing.ca_bundle.clone(),
+                    status: issuing.status_lists(org),
                 }],
             })),
         },

@@ -66,6 +66,7 @@ fn seen(changes: &Value, held: Held) -> Seen {
             keys: JsonWebKeySet::default(),
             internal_url: None,
             ca_bundle: Some(CA.to_owned()),
+            status_max_age: 900,
         })),
         settings: Arc::new(
             Settings::parse(&format!("publicUrl: {public_url}\nsidecarImage: lumoauth/sidecar:1")).unwrap(),

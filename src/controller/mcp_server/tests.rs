@@ -53,6 +53,7 @@ fn issuing() -> Issuing {
         keys: JsonWebKeySet { keys: vec![json!({"kty": "EC", "kid": "k1"})] },
         internal_url: Some(IssuerUrl::parse("https://lumoauth-authserver.lumoauth-system.svc").unwrap()),
         ca_bundle: Some("PEM".to_owned()),
+        status_max_age: 900,
     }
 }
 

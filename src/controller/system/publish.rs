@@ -105,11 +105,13 @@ impl Publisher {
         let newest = {
             let authority = self.authority.borrow();
             let (Some(authority), Some(ring)) = (authority.as_ref(), self.ring.as_ref()) else { return };
+            let settings = self.settings.borrow();
             Issuing {
-                public_url: self.settings.borrow().public_url.clone(),
+                public_url: settings.public_url.clone(),
                 keys: ring.jwks(),
                 internal_url: IssuerUrl::parse(desired::AUTHSERVER_URL).ok(),
                 ca_bundle: Some(authority.bundle_pem().to_owned()),
+                status_max_age: settings.limits.status_max_age_seconds(),
             }
         };
         self.issuing.send_if_modified(|current| {
