@@ -16,6 +16,7 @@ mod files;
 mod metadata;
 mod metrics;
 mod org;
+mod parameters;
 mod prm;
 mod registry_api;
 mod routes;

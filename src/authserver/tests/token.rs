@@ -64,6 +64,19 @@ async fn the_audit_line_names_known_clients_alone() {
     assert!(!logged.contains("swapped-secret"), "{logged}");
 }
 
+#[tokio::test]
+async fn rfc6749_2_3_1_nothing_in_the_url() {
+    let world = World::new();
+    let form = [GRANT, ("resource", INVOICES)];
+    let credentials = (id_of("acme", "reader"), SECRET);
+    let post = async |query: &str| {
+        let path = format!("/orgs/acme/api/v1/oauth/token{query}");
+        world.form_to(&path, Some((&credentials.0, credentials.1)), &form).await
+    };
+    post("?client_secret=s").await.assert_error(400, "invalid_request");
+    assert_eq!(post("?").await.status, 200);
+}
+
 const READER: (&str, &str) = ("acme", "reader");
 const SINGLE: (&str, &str) = ("acme", "single");
 

@@ -7,10 +7,10 @@ use percent_encoding::percent_decode_str;
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
-use super::{Refused, parameters::Parameters};
+use super::Refused;
 use crate::{
     api::v1alpha1::ClientAuthenticationMethod,
-    authserver::org::Org,
+    authserver::{org::Org, parameters::Parameters},
     registry::{Client, SecretDigest},
 };
 
@@ -107,7 +107,7 @@ fn is_current(secrets: &[SecretDigest], presented: &str, now: UnixTime) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{Uri, header::CONTENT_TYPE};
+    use http::header::CONTENT_TYPE;
     use rstest::rstest;
 
     fn read(authorization: &[&str], body: &str) -> Result<(String, String, ClientAuthenticationMethod), Refused> {
@@ -116,7 +116,7 @@ mod tests {
         for value in authorization {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        let parameters = Parameters::parse(&headers, &Uri::from_static("/"), body.as_bytes()).unwrap();
+        let parameters = Parameters::of_form(&headers, body.as_bytes()).unwrap();
         let credentials = credentials(&headers, &parameters)?;
         Ok((credentials.id.to_string(), credentials.secret.to_string(), credentials.method))
     }

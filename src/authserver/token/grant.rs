@@ -1,7 +1,7 @@
 //! Step 3: what kind of grant (RFC 6749 §4.4.2, §5.2).
 
-use super::{Refused, client::Authenticated, parameters::Parameters};
-use crate::api::v1alpha1::GrantType;
+use super::{Refused, client::Authenticated};
+use crate::{api::v1alpha1::GrantType, authserver::parameters::Parameters};
 
 /// Only `client_credentials`, and only for clients registered for it.
 pub(super) fn check(parameters: &Parameters<'_>, authenticated: &Authenticated<'_>) -> Result<(), Refused> {

@@ -4,7 +4,6 @@
 mod client;
 mod grant;
 mod mint;
-mod parameters;
 mod refused;
 mod resource;
 mod scopes;
@@ -16,11 +15,12 @@ use lumoauth_core::ClientId;
 
 pub(super) use refused::{Error, Refused};
 
-use self::{client::Authenticated, parameters::Parameters, resource::Audience};
+use self::{client::Authenticated, resource::Audience};
 use super::{
     documents,
     errors::ApiError,
     org::{Org, OrgError, State},
+    parameters::{Parameters, ParametersError},
 };
 
 /// What the audit line of a token request tells; filled as far as the request came. No secret and no token.
@@ -76,7 +76,10 @@ pub(super) async fn token(
 
 /// The steps, in order.
 fn issue(org: &Org, headers: &HeaderMap, uri: &Uri, body: &[u8], trail: &mut Trail) -> Result<Vec<u8>, Refused> {
-    let parameters = Parameters::parse(headers, uri, body)?;
+    if uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(Refused::Query);
+    }
+    let parameters = Parameters::of_form(headers, body)?;
     let credentials = client::credentials(headers, &parameters)?;
     trail.client = org.client(&credentials.id).map(|_| credentials.id.clone());
     let authenticated: Authenticated<'_> = client::authenticate(org, &credentials)?;
@@ -88,4 +91,14 @@ fn issue(org: &Org, headers: &HeaderMap, uri: &Uri, body: &[u8], trail: &mut Tra
     let minted = mint::mint(org, &authenticated, &audience, &trail.scope)?;
     trail.token_id = minted.id;
     Ok(minted.response)
+}
+
+impl From<ParametersError> for Refused {
+    fn from(error: ParametersError) -> Self {
+        match error {
+            ParametersError::NotAForm => Self::NotAForm,
+            ParametersError::TooMany => Self::TooManyParameters,
+            ParametersError::Duplicate => Self::DuplicateParameter,
+        }
+    }
 }

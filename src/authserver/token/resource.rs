@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use lumoauth_core::{IssuerUrl, ResourceUri, ScopeSet, scope::Hierarchy};
 
-use super::{Refused, client::Authenticated, parameters::Parameters, scopes::Offer};
+use super::{Refused, client::Authenticated, scopes::Offer};
 use crate::{
     api::v1alpha1::AuthMode,
     authserver::{
         REGISTRY_SCOPE,
         org::{Org, Target},
+        parameters::Parameters,
     },
 };
 
