@@ -16,6 +16,8 @@ mod files;
 mod metadata;
 mod metrics;
 mod org;
+#[allow(dead_code, unused_imports, reason = "the authorization endpoint and the account page build upon it")]
+mod pages;
 mod parameters;
 mod prm;
 mod registry_api;

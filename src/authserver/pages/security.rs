@@ -1,0 +1,128 @@
+//! The headers of a page.
+
+use std::sync::LazyLock;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, InvalidHeaderValue, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+use lumoauth_core::{digest, uri::RedirectUri};
+use url::Url;
+
+use super::STYLE;
+
+/// What every page is sent with, besides its policy: no frame, no type but this, nothing kept.
+///
+/// `Referrer-Policy: same-origin` and not `no-referrer`: with the latter browsers send `Origin: null` with a form (Fetch,
+/// "append a request Origin header"), and the check of `Origin` could not tell our pages from others. Either way no other
+/// site is told where its visitors come from.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// `style-src` of every page.
+static STYLE_SOURCE: LazyLock<String> =
+    LazyLock::new(|| format!("'sha256-{}'", STANDARD.encode(digest::sha256(STYLE.as_bytes()))));
+
+/// Where the forms of a page may lead, by redirects too: browsers hold `form-action` against every redirect that follows
+/// on a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FormTarget(Option<String>);
+
+impl FormTarget {
+    /// To this server alone.
+    pub(crate) fn own() -> Self {
+        Self(None)
+    }
+
+    /// To this server, and from it to the origin of a redirect URI, or to the app of its scheme.
+    pub(crate) fn redirect(to: &RedirectUri) -> Self {
+        let scheme = to.scheme().to_ascii_lowercase();
+        // CSP 3 has no syntax for an IPv6 address, so its scheme has to do.
+        let named = to.host().is_some_and(|host| !host.starts_with('['));
+        let origin = Url::parse(to.as_str()).ok().filter(|_| named).map(|url| url.origin().ascii_serialization());
+        Self(Some(origin.unwrap_or_else(|| format!("{scheme}:"))))
+    }
+}
+
+/// All headers of a page.
+pub(super) fn headers(target: &FormTarget) -> Result<HeaderMap, InvalidHeaderValue> {
+    let elsewhere = target.0.as_ref().map(|source| format!(" {source}")).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; style-src {}; form-action 'self'{elsewhere}; base-uri 'none'; frame-ancestors 'none'",
+        *STYLE_SOURCE
+    );
+    let mut headers: HeaderMap = HEADERS.into_iter().collect();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy)?);
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://app.example/callback?a=b", "https://app.example")]
+    #[case("https://APP.example:443/callback", "https://app.example")]
+    #[case("https://app.example:8443/", "https://app.example:8443")]
+    #[case("http://127.0.0.1:49152/callback", "http://127.0.0.1:49152")]
+    #[case("http://localhost/callback", "http://localhost")]
+    #[case("http://[::1]:49152/callback", "http:")]
+    #[case("https://[2001:db8::1]/callback", "https:")]
+    #[case("com.example.app:/callback", "com.example.app:")]
+    #[case("Cursor://anysphere.cursor-retrieval/oauth", "cursor:")]
+    fn form_action_lets_the_redirect_through_and_nothing_else(#[case] redirect: &str, #[case] source: &str) {
+        let target = FormTarget::redirect(&RedirectUri::parse(redirect).unwrap());
+        let headers = headers(&target).unwrap();
+        let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains(&format!("; form-action 'self' {source}; ")), "{policy}");
+    }
+
+    /// A host or scheme with `;`, `,` or a space would end the directive or add a source to it.
+    #[rstest]
+    #[case("https://a;script-src/")]
+    #[case("https://a,b/")]
+    #[case("https://a b/")]
+    #[case("x;y:/")]
+    #[case("https://*/")]
+    #[case("https://'self'/")]
+    fn nothing_gets_out_of_the_directive(#[case] redirect: &str) {
+        let source = RedirectUri::parse(redirect).ok().and_then(|uri| FormTarget::redirect(&uri).0);
+        let clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/+".contains(&byte));
+        assert!(source.as_deref().is_none_or(clean), "{source:?}");
+    }
+
+    #[test]
+    fn pages_without_a_redirect_lead_nowhere_else() {
+        let headers = headers(&FormTarget::own()).unwrap();
+        let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        let hash = STANDARD.encode(digest::sha256(STYLE.as_bytes()));
+        assert_eq!(
+            policy,
+            format!(
+                "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; \
+                 frame-ancestors 'none'"
+            )
+        );
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "same-origin"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(headers[name], value, "{name}");
+        }
+    }
+}
