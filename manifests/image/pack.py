@@ -138,7 +138,9 @@ def main():
         sys.exit("the programs are for different architectures: " + ", ".join(sorted(architectures)))
     if args.entrypoint.lstrip("/") not in files:
         parser.error(f"--entrypoint {args.entrypoint} is none of the files")
-    config = {"Entrypoint": [args.entrypoint], "User": args.user, "WorkingDir": "/"}
+    # `kubectl exec POD -- NAME` looks for programs in PATH.
+    path = "PATH=" + os.path.dirname(args.entrypoint)
+    config = {"Entrypoint": [args.entrypoint], "Env": [path], "User": args.user, "WorkingDir": "/"}
     if args.account:
         accounts = f"root:x:0:0:root:/:/sbin/nologin\n{args.account}:x:{uid}:{gid}::/:/sbin/nologin\n"
         files["etc/passwd"] = (0o644, accounts.encode())
