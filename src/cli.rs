@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::names::{ADMIN_PORT, AUTHSERVER_PORT, WEBHOOK_PORT},
-    authserver, crds, demo, local, operator, telemetry,
+    authserver, crds, demo, local, operator,
+    settings::LocalSettings,
+    telemetry,
 };
 
 /// Authorizes calls to MCP servers, on Kubernetes and on your machine.
@@ -108,7 +110,7 @@ fn host_name() -> anyhow::Result<String> {
 
 #[derive(Debug, Args)]
 struct ControlPlaneArgs {
-    /// Settings: publicUrl, sidecarImage, imagePullPolicy
+    /// Settings: publicUrl, sidecarImage, imagePullPolicy, storage, limits, orgs
     #[arg(long, env = "LUMOAUTH_CONFIG", value_name = "FILE", default_value = "/etc/lumoauth/config.yaml")]
     config: PathBuf,
     /// Where /livez, /readyz and /metrics are
@@ -162,6 +164,9 @@ struct LocalArgs {
     /// Where signing keys and client credentials are kept
     #[arg(long, env = "LUMOAUTH_LOCAL_DATA", value_name = "DIR", default_value = "./.lumoauth")]
     data: PathBuf,
+    /// Settings that differ from the defaults: the members limits and orgs.default of a cluster's config.yaml
+    #[arg(long, env = "LUMOAUTH_LOCAL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The first port of sidecars
     #[arg(long, env = "LUMOAUTH_LOCAL_SIDECAR_PORT", value_name = "PORT", default_value_t = local::Options::SIDECAR_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     sidecar_port: u16,
@@ -225,13 +230,14 @@ async fn run_authserver(arguments: AuthserverArgs, shutdown: CancellationToken) 
 }
 
 async fn run_local(arguments: LocalArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let LocalArgs { protect, dir, listen, data, sidecar_port } = arguments;
+    let LocalArgs { protect, dir, listen, data, config, sidecar_port } = arguments;
+    let settings = config.map_or_else(|| Ok(LocalSettings::default()), |path| LocalSettings::load(&path))?;
     let manifest = match (protect, dir) {
         (Some(upstream), _) => local::Manifest::Protect(upstream),
         (None, Some(directory)) => local::Manifest::Directory(directory),
         (None, None) => local::Manifest::Demo,
     };
-    Ok(local::run(local::Options { manifest, listen, data, sidecar_port }, shutdown).await?)
+    Ok(local::run(local::Options { manifest, listen, data, settings, sidecar_port }, shutdown).await?)
 }
 
 async fn run_demo(DemoArgs { listen }: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<()> {

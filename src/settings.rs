@@ -1,6 +1,7 @@
 //! Settings of the control plane: ConfigMap `lumoauth-config`, key `config.yaml`, mounted into operator and
 //! authorization server.
 
+mod local;
 mod orgs;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use local::LocalSettings;
 pub use orgs::{ClientDocuments, DynamicRegistration, LocalhostRedirects, OrgSettings, RegistrationMode};
 
 use crate::registry::OrgId;
@@ -125,6 +127,11 @@ impl Limits {
     pub fn status_max_age_seconds(self) -> u64 {
         u64::try_from(self.status_max_age.as_secs()).unwrap_or(0)
     }
+
+    fn check(self) -> Result<(), SettingsError> {
+        let useful = (60..=86_400).contains(&self.status_max_age_seconds());
+        if useful { Ok(()) } else { Err(SettingsError::StatusMaxAge) }
+    }
 }
 
 impl Default for Limits {
@@ -183,9 +190,7 @@ impl Settings {
         if settings.public_url.path() != "/" {
             return Err(SettingsError::PublicUrlPath(settings.public_url));
         }
-        if !(60..=86_400).contains(&settings.limits.status_max_age_seconds()) {
-            return Err(SettingsError::StatusMaxAge);
-        }
+        settings.limits.check()?;
         Ok(settings)
     }
 
@@ -208,15 +213,17 @@ impl Settings {
 
     /// Reads a settings file.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| SettingsError::Read { path: path.display().to_string(), error })?;
-        Self::parse(&text)
+        Self::parse(&read(path)?)
     }
 
     /// Whether the public URL is the authorization server's own Service, so that clients need the operator's CA.
     pub fn is_in_cluster(&self) -> bool {
         self.public_url.is_cluster_service()
     }
+}
+
+fn read(path: &Path) -> Result<String, SettingsError> {
+    std::fs::read_to_string(path).map_err(|error| SettingsError::Read { path: path.display().to_string(), error })
 }
 
 /// Reads the settings file at `path` and follows it: its content is compared, as no event of the file system is

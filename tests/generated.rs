@@ -39,7 +39,8 @@ fn install_yaml_is_the_base() {
 /// `config.yaml` of a ConfigMap, or of the patch that replaces it.
 fn settings_in(file: &str) -> String {
     let text = std::fs::read_to_string(root().join("manifests").join(file)).unwrap();
-    let settings = text.lines().skip_while(|line| !line.contains("publicUrl:") && !line.contains("# Where clients reach"));
+    let settings =
+        text.lines().skip_while(|line| !line.contains("publicUrl:") && !line.contains("# Where clients reach"));
     let indent = settings.clone().next().unwrap().find(|letter: char| letter != ' ').unwrap();
     settings.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect()
 }

@@ -31,15 +31,14 @@ use self::{
     files::{FilesError, Source, Watch},
     guide::{Scene, Step, Style},
     manifest::Manifests,
-    plan::{NAMESPACE, Ports},
+    plan::Ports,
     world::{ApplyError, World},
 };
 use crate::{
     api::names::SIDECAR_PORT,
     authserver::{self, Authority, Clock as _, SystemClock},
     demo,
-    registry::OrgId,
-    settings::{DynamicRegistration, OrgSettings, RegistrationMode, Settings},
+    settings::{LocalSettings, Settings},
 };
 
 /// How often keys that are due are exchanged.
@@ -96,6 +95,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where keys and credentials are kept.
     pub data: PathBuf,
+    /// What is different from the defaults.
+    pub settings: LocalSettings,
     /// The first port of sidecars, [`SIDECAR_PORT`] by default.
     pub sidecar_port: u16,
 }
@@ -138,7 +139,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     // Whatever ends this function ends all that it started.
     let shutdown = shutdown.child_token();
     let _ends = shutdown.clone().drop_guard();
-    let Options { manifest, listen, data, sidecar_port } = options;
+    let Options { manifest, listen, data, settings, sidecar_port } = options;
     if !listen.ip().is_loopback() {
         return Err(LocalError::NotLoopback(listen));
     }
@@ -158,12 +159,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     };
     let skipped = manifests.skipped.clone();
     let data = Data::open(&data).map_err(LocalError::unusable)?;
-    let public_url = public_url(address)?;
-    let authority = authority(&public_url, &data)?;
+    let settings = settings.on(public_url(address)?);
+    let authority = authority(&settings, &data)?;
     let mut world = World::new(ports, data.clone(), authority.issuing.clone(), shutdown.clone());
     world.apply(manifests).await.map_err(LocalError::unusable)?;
     let authority = watch::Sender::new(Some(Arc::new(authority)));
-    let mut authorization_server = serve(listener, &world, &public_url, &authority, &shutdown);
+    let mut authorization_server = serve(listener, &world, settings.clone(), &authority, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };
     say(&introduction(&manifest, &world, &data, &skipped, style));
@@ -175,7 +176,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
             () = shutdown.cancelled() => break,
             _ = &mut authorization_server => return Err(LocalError::Ended),
             sources = changed(watch.as_mut()) => reload(&mut world, sources, style).await,
-            _ = renewal.tick() => renew(&mut world, &public_url, &authority, &data).await,
+            _ = renewal.tick() => renew(&mut world, &settings, &authority, &data).await,
         }
     }
     world.drained().await;
@@ -206,33 +207,25 @@ fn public_url(address: SocketAddr) -> Result<IssuerUrl, LocalError> {
 }
 
 /// The authorization server's address and the keys that are due now.
-fn authority(public_url: &IssuerUrl, data: &Data) -> Result<Authority, LocalError> {
+fn authority(settings: &Settings, data: &Data) -> Result<Authority, LocalError> {
     let keys = data.keys(SystemClock.now()).map_err(LocalError::unusable)?;
-    Ok(Authority::new(public_url.clone(), keys))
-}
-
-/// On one's own machine any client may register: that is what trying one out needs.
-fn settings(public_url: &IssuerUrl) -> Settings {
-    let dcr = DynamicRegistration { mode: RegistrationMode::Open, ..DynamicRegistration::default() };
-    let org = OrgSettings { dcr, ..OrgSettings::default() };
-    Settings {
-        orgs: OrgId::parse(NAMESPACE).map(|id| (id, org)).into_iter().collect(),
-        ..Settings::of(public_url.clone())
-    }
+    let mut authority = Authority::new(settings.public_url.clone(), keys);
+    authority.issuing.status_max_age = settings.limits.status_max_age_seconds();
+    Ok(authority)
 }
 
 /// Starts the authorization server.
 fn serve(
     listener: TcpListener,
     world: &World,
-    public_url: &IssuerUrl,
+    settings: Settings,
     authority: &watch::Sender<Option<Arc<Authority>>>,
     shutdown: &CancellationToken,
 ) -> JoinHandle<()> {
     let state = authserver::State {
         snapshot: world.snapshots(),
         authority: authority.subscribe(),
-        settings: watch::Sender::new(Arc::new(settings(public_url))).subscribe(),
+        settings: watch::Sender::new(Arc::new(settings)).subscribe(),
         clients: authserver::Clients::default(),
         clock: Arc::new(SystemClock),
         metrics: authserver::Metrics::default(),
@@ -267,13 +260,8 @@ async fn reload(world: &mut World, sources: Result<Vec<Source>, FilesError>, sty
 }
 
 /// Exchanges the signing keys that are due, at the authorization server and at every sidecar.
-async fn renew(
-    world: &mut World,
-    public_url: &IssuerUrl,
-    authority: &watch::Sender<Option<Arc<Authority>>>,
-    data: &Data,
-) {
-    let renewed = match self::authority(public_url, data) {
+async fn renew(world: &mut World, settings: &Settings, authority: &watch::Sender<Option<Arc<Authority>>>, data: &Data) {
+    let renewed = match self::authority(settings, data) {
         // The sidecars first: a key is known before it signs.
         Ok(new) => world.set_issuing(new.issuing.clone()).await.map_err(LocalError::unusable).map(|()| new),
         Err(error) => Err(error),

@@ -182,6 +182,11 @@ mod tests {
         sender.send_replace(settings("https://two.example"));
         assert!(next().await.public_url.as_str().starts_with("https://two.example"));
 
+        let mut longer = Settings::clone(&settings("https://two.example"));
+        longer.limits.status_max_age = jiff::SignedDuration::from_hours(1);
+        sender.send_replace(Arc::new(longer));
+        assert_eq!(next().await.status_max_age, 3600);
+
         ca.unbounded_send(Ok(Some(secret(desired::Data::new())))).unwrap();
         keys.unbounded_send(Ok(None)).unwrap();
         state.advance(wall_clock(), Observed { rotate: Some("1"), distributed: true }).unwrap();
