@@ -408,7 +408,7 @@ fn mistakes_on_the_command_line(#[case] flags: &[&str], #[case] code: i32, #[cas
 #[case("{server}---\n{twin}", "McpServer twin: spec.port 8000 is also that of McpServer invoices")]
 #[case("{server}  tokenLifetimeSeconds: 5\n", "spec.tokenLifetimeSeconds must be between 60 and 86400")]
 #[case("{server}  requireDpop: true\n", "spec.requireDpop: true is not enforced by this version")]
-#[case("{server}  allowedClients: [nobody]\n", "spec.allowedClients names no McpClient that is here: default/nobody")]
+#[case("{server}  allowedClients: [nobody]\n", "names no McpClient that is here: spec.allowedClients default/nobody")]
 #[case("{badurl}", "spec.resourceUri")]
 #[case("{undeclared}", "spec.requiredScopes names scope \"mcp:other\", which spec.scopes does not declare")]
 fn mistakes_in_manifests(#[case] text: &str, #[case] told: &str) {

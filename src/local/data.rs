@@ -10,10 +10,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use lumoauth_core::{UnixTime, digest};
+use lumoauth_core::{ClientId, IssuerUrl, UnixTime, digest};
 use serde::{Deserialize, Serialize};
 
-use crate::pki::signing::{KeyRing, SigningError};
+use crate::{
+    api::v1alpha1::GrantType,
+    pki::signing::{KeyRing, SigningError},
+    registry::Client,
+};
 
 /// Random bytes of a client secret.
 const SECRET_BYTES: usize = 32;
@@ -39,15 +43,20 @@ pub(super) enum DataError {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Credentials {
     pub(super) client_id: String,
-    pub(super) client_secret: String,
+    /// Of a client that authenticates with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client_secret: Option<String>,
     pub(super) issuer: String,
     pub(super) token_endpoint: String,
+    /// For a client that people use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) authorization_endpoint: Option<String>,
 }
 
 impl Credentials {
     /// SHA-256 of the secret, as the registry wants it.
-    pub(super) fn sha256(&self) -> String {
-        digest::sha256_hex(self.client_secret.as_bytes())
+    pub(super) fn sha256(&self) -> Option<String> {
+        self.client_secret.as_ref().map(|secret| digest::sha256_hex(secret.as_bytes()))
     }
 }
 
@@ -89,13 +98,14 @@ impl Data {
         Ok(ring)
     }
 
-    /// The credentials of the client `name`: its secret is made once and stays; the rest is brought up to date.
+    /// The credentials of the client `name`: its secret, if it has one, is made once and stays; the rest is brought up to
+    /// date.
     pub(super) fn credentials(
         &self,
         name: &str,
-        client_id: &str,
-        issuer: &str,
-        token_endpoint: &str,
+        client_id: &ClientId,
+        client: &Client,
+        issuer: &IssuerUrl,
     ) -> Result<Credentials, DataError> {
         let path = self.credentials_directory().join(format!("{name}.json"));
         let failed = |error: serde_json::Error| DataError::Credentials {
@@ -106,14 +116,17 @@ impl Data {
         let stored: Option<Credentials> =
             read(&path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(failed)?;
         let client_secret = match &stored {
-            Some(stored) => stored.client_secret.clone(),
-            None => new_secret()?,
+            _ if !client.has_secret() => None,
+            Some(Credentials { client_secret: Some(secret), .. }) => Some(secret.clone()),
+            _ => Some(new_secret()?),
         };
+        let is_for_people = client.may_use(GrantType::AuthorizationCode);
         let credentials = Credentials {
-            client_id: client_id.to_owned(),
+            client_id: client_id.to_string(),
             client_secret,
-            issuer: issuer.to_owned(),
-            token_endpoint: token_endpoint.to_owned(),
+            issuer: issuer.to_string(),
+            token_endpoint: format!("{issuer}/oauth/token"),
+            authorization_endpoint: is_for_people.then(|| format!("{issuer}/oauth/authorize")),
         };
         if stored.as_ref() != Some(&credentials) {
             let text = serde_json::to_string_pretty(&credentials).map_err(failed)?;
@@ -172,7 +185,12 @@ fn failed(what: &'static str, path: &Path, error: io::Error) -> DataError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::registry::{Index, NamespaceMeta, ObjectKey, Parsed};
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -180,8 +198,49 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
+    fn client(spec: &Value) -> Arc<Client> {
+        let object = json!({
+            "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient",
+            "metadata": {"namespace": "default", "name": "reader"}, "spec": spec,
+        });
+        let mut index = Index::default();
+        index.apply_namespace("default".to_owned(), NamespaceMeta::default());
+        index.apply_client(Parsed::Object(Arc::new(serde_json::from_value(object).unwrap())));
+        Arc::clone(index.snapshot().clients[&ObjectKey::new("default", "reader")].client().unwrap())
+    }
+
+    fn program() -> Arc<Client> {
+        client(&json!({
+            "grantTypes": ["ClientCredentials"], "authentication": {"method": "ClientSecretBasic"},
+            "credentialsSecretName": "s",
+        }))
+    }
+
+    fn credentials_of(data: &Data, client: &Client, issuer: &str) -> Result<Credentials, DataError> {
+        let issuer = IssuerUrl::parse(issuer).unwrap();
+        data.credentials("reader", &ClientId::parse("mcpc_1").unwrap(), client, &issuer)
+    }
+
     fn credentials(data: &Data, issuer: &str) -> Result<Credentials, DataError> {
-        data.credentials("reader", "mcpc_1", issuer, &format!("{issuer}/oauth/token"))
+        credentials_of(data, &program(), issuer)
+    }
+
+    #[test]
+    fn a_client_without_a_secret_is_told_the_rest() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = Data::open(&parent.path().join("data")).unwrap();
+        let issuer = "http://127.0.0.1:1/i";
+        let secret = credentials(&data, issuer).unwrap().client_secret.unwrap();
+        let people = client(&json!({
+            "grantTypes": ["AuthorizationCode"], "authentication": {"method": "None"},
+            "redirectUris": ["http://127.0.0.1/callback"],
+        }));
+        let told = credentials_of(&data, &people, issuer).unwrap();
+        assert_eq!((told.sha256(), told.client_id.as_str()), (None, "mcpc_1"));
+        assert_eq!(told.authorization_endpoint.as_deref(), Some("http://127.0.0.1:1/i/oauth/authorize"));
+        let text = fs::read_to_string(parent.path().join("data/credentials/reader.json")).unwrap();
+        assert!(!text.contains("client_secret") && !text.contains(&secret), "{text}");
+        assert!(credentials(&data, issuer).unwrap().client_secret.is_some_and(|new| new != secret));
     }
 
     #[test]
@@ -190,7 +249,7 @@ mod tests {
         let directory = parent.path().join("a/data");
         let data = Data::open(&directory).unwrap();
         let (keys, first) = (data.keys(NOW).unwrap().jwks(), credentials(&data, "http://127.0.0.1:1/i").unwrap());
-        assert!(URL_SAFE_NO_PAD.decode(&first.client_secret).unwrap().len() == SECRET_BYTES);
+        assert!(URL_SAFE_NO_PAD.decode(first.client_secret.as_ref().unwrap()).unwrap().len() == SECRET_BYTES);
         let again = Data::open(&directory).unwrap();
         assert_eq!(again.keys(NOW).unwrap().jwks(), keys);
         let second = credentials(&again, "http://127.0.0.1:2/i").unwrap();

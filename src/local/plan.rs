@@ -173,7 +173,9 @@ fn localize_server(mut server: Located<McpServer>) -> Located<McpServer> {
     let spec = &mut server.object.spec;
     // Clients connect to the sidecar, wherever the cluster's own address may point.
     spec.endpoint_url = None;
-    for reference in spec.allowed_clients.iter_mut().filter(|reference| !reference.contains("://")) {
+    let of_grants = spec.grants.iter_mut().flat_map(|grant| &mut grant.clients);
+    let references = spec.allowed_clients.iter_mut().chain(&mut spec.introspection_clients).chain(of_grants);
+    for reference in references.filter(|reference| !reference.contains("://")) {
         *reference = unqualified(reference);
     }
     server
@@ -223,7 +225,8 @@ mod tests {
     fn server(name: &str, resource: &str, port: u16) -> Located<McpServer> {
         let object = serde_json::from_value(json!({
             "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpServer", "metadata": {"name": name, "namespace": "acme"},
-            "spec": {"resourceUri": resource, "port": port, "allowedClients": ["other/reader", "https://c.example/id"]},
+            "spec": {"resourceUri": resource, "port": port, "allowedClients": ["other/reader", "https://c.example/id"],
+                "introspectionClients": ["other/reader"], "grants": [{"clients": ["other/reader", "https://c.example/id"], "scopes": ["r"]}]},
         }));
         Located { place: Place { file: format!("{name}.yaml"), line: 1 }, object: object.unwrap() }
     }
@@ -279,7 +282,10 @@ mod tests {
         );
         for server in &plan.servers {
             assert_eq!(server.object.metadata.namespace.as_deref(), Some("default"));
-            assert_eq!(server.object.spec.allowed_clients, ["reader", "https://c.example/id"]);
+            let spec = &server.object.spec;
+            assert_eq!(spec.allowed_clients, ["reader", "https://c.example/id"]);
+            assert_eq!(spec.grants[0].clients, ["reader", "https://c.example/id"]);
+            assert_eq!(spec.introspection_clients, ["reader"]);
             assert!(ResourceUri::parse(&server.object.spec.resource_uri).is_ok());
         }
     }

@@ -192,12 +192,13 @@ impl World {
 
     /// The client with the status that an operator would have written: its secret's hash.
     fn with_credentials(&self, entry: &ClientEntry) -> Result<Option<McpClient>, DataError> {
-        let (Some(org), Some(id), Some(object)) = (&entry.org, &entry.id, &entry.object) else { return Ok(None) };
-        let issuer = self.issuing.issuer(org);
-        let token_endpoint = format!("{issuer}/oauth/token");
-        let credentials = self.data.credentials(&entry.key.name, id.as_str(), issuer.as_str(), &token_endpoint)?;
-        let secret = ClientSecretStatus { sha256: credentials.sha256(), not_after: None };
-        let status = McpClientStatus { secrets: vec![secret], ..McpClientStatus::default() };
+        let (Some(org), Some(id), Some(client), Some(object)) = (&entry.org, &entry.id, entry.client(), &entry.object)
+        else {
+            return Ok(None);
+        };
+        let credentials = self.data.credentials(&entry.key.name, id, client, &self.issuing.issuer(org))?;
+        let secrets = credentials.sha256().into_iter().map(|sha256| ClientSecretStatus { sha256, not_after: None });
+        let status = McpClientStatus { secrets: secrets.collect(), ..McpClientStatus::default() };
         Ok(Some(McpClient { status: Some(status), ..McpClient::clone(object) }))
     }
 }
@@ -218,7 +219,7 @@ fn refused(snapshot: &Snapshot, places: &Places) -> Vec<ManifestError> {
             refuse("McpServer", key, &problem.message);
         } else if !entry.unresolved.is_empty() {
             let names = entry.unresolved.join(", ");
-            refuse("McpServer", key, &format!("spec.allowedClients names no McpClient that is here: {names}"));
+            refuse("McpServer", key, &format!("names no McpClient that is here: {names}"));
         }
     }
     for (key, entry) in &snapshot.clients {

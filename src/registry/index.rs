@@ -7,12 +7,12 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use lumoauth_core::client::ClientPattern;
 
 use super::{
     ClientEntry, ClientState, ObjectKey, OrgId, Problem, Reason, ServerEntry, ServerId, ServerState, Snapshot, client,
     client_id,
-    server::{self, AllowedClient, Server},
+    references::Resolver,
+    server::{self, Unresolved},
 };
 use crate::api::{
     names,
@@ -42,7 +42,7 @@ pub struct NamespaceMeta {
 
 struct ServerRecord {
     object: Option<Arc<McpServer>>,
-    parsed: Result<Server, Problem>,
+    parsed: Result<Unresolved, Problem>,
 }
 
 struct ClientRecord {
@@ -199,7 +199,7 @@ impl Index {
         for (key, record) in &self.servers {
             let (Ok(server), Some(Ok(org))) = (&record.parsed, orgs.get(key.namespace.as_str())) else { continue };
             let created = record.object.as_ref().and_then(|object| created_at(&**object));
-            let slot = (org.clone(), server.resource.canonical());
+            let slot = (org.clone(), server.resource().canonical());
             let candidate = (created, key);
             match owners.get(&slot) {
                 Some(owner) if *owner <= candidate => {}
@@ -255,45 +255,24 @@ fn server_entry(
     let state = match (&org, &record.parsed) {
         (Err(problem), _) | (_, Err(problem)) => ServerState::DenyAll(problem.clone()),
         (Ok(org), Ok(server)) => {
-            id = Some(ServerId::of(org, &server.resource));
-            match owners.get(&(org.clone(), server.resource.canonical())) {
+            id = Some(ServerId::of(org, server.resource()));
+            match owners.get(&(org.clone(), server.resource().canonical())) {
                 Some(owner) if *owner != key => ServerState::DenyAll(Problem::new(
                     Reason::ResourceTaken,
                     format!(
                         "spec.resourceUri is already that of McpServer {owner}: use another one, or delete that object"
                     ),
                 )),
-                _ => resolve(server, org, clients, &mut unresolved),
+                _ => {
+                    let mut resolver = Resolver::new(org, clients);
+                    let server = server.resolve(&mut resolver);
+                    unresolved = resolver.unresolved();
+                    ServerState::Enforced(Arc::new(server))
+                }
             }
         }
     };
     ServerEntry { key: key.clone(), org: org.ok(), id, object: record.object.clone(), state, unresolved }
-}
-
-/// Replaces references to clients by their identifiers. One that leads nowhere admits nobody.
-fn resolve(
-    server: &Server,
-    org: &OrgId,
-    clients: &BTreeMap<ObjectKey, Arc<ClientEntry>>,
-    unresolved: &mut Vec<String>,
-) -> ServerState {
-    if server.allowed_clients.is_empty() {
-        return ServerState::Enforced(Arc::new(server.clone()));
-    }
-    let mut allowed = Vec::new();
-    for entry in &server.allowed_clients {
-        match entry {
-            AllowedClient::Url(pattern) => allowed.push(pattern.clone()),
-            AllowedClient::Reference(key) => match clients.get(key) {
-                Some(client) if client.org.as_ref() == Some(org) => {
-                    allowed.extend(client.id.clone().map(ClientPattern::Exact));
-                }
-                _ => unresolved.push(key.to_string()),
-            },
-        }
-    }
-    let policy = server.policy.with_allowed_clients(allowed);
-    ServerState::Enforced(Arc::new(Server { policy, ..server.clone() }))
 }
 
 #[cfg(test)]
@@ -376,8 +355,6 @@ mod tests {
             ("requireDpop", json!(true)),
             ("authorizationServers", json!([{"issuer": "https://idp.example"}])),
             ("sidecar", json!({"tlsSecretName": "x"})),
-            ("grants", json!([{"users": ["a"], "scopes": ["r"]}])),
-            ("introspectionClients", json!(["a"])),
             ("requirePkce", json!(false)),
         ] {
             let mut index = index(&[("acme", None)]);
@@ -448,19 +425,34 @@ mod tests {
     }
 
     #[test]
-    fn allowed_clients_that_lead_nowhere_admit_nobody() {
+    fn references_that_lead_nowhere_admit_nobody() {
         let mut index = index(&[("acme", None), ("foreign", None)]);
         let mut spec = spec();
         spec["allowedClients"] = json!(["there", "missing", "foreign/there"]);
+        spec["grants"] = json!([{"clients": ["there"], "scopes": ["r"]}]);
+        spec["introspectionClients"] = json!(["there", "foreign/there"]);
         index.apply_server(server("acme", "a", T1, &spec));
         index.apply_client(client("foreign", "there"));
         let key = ObjectKey::new("acme", "a");
         let entry = index.snapshot().servers[&key].clone();
-        assert_eq!(entry.server().unwrap().policy.allowed_clients(), Some(&[][..]));
-        assert_eq!(entry.unresolved, ["acme/there", "acme/missing", "foreign/there"]);
+        let server = entry.server().unwrap();
+        assert_eq!(server.policy.allowed_clients(), Some(&[][..]));
+        assert_eq!((server.grants[0].clients.len(), server.introspection_clients.len()), (0, 0));
+        let expected = [
+            "spec.allowedClients acme/there",
+            "spec.allowedClients acme/missing",
+            "spec.allowedClients foreign/there",
+            "spec.grants[0].clients acme/there",
+            "spec.introspectionClients acme/there",
+            "spec.introspectionClients foreign/there",
+        ];
+        assert_eq!(entry.unresolved, expected);
         index.apply_client(client("acme", "there"));
         let entry = index.snapshot().servers[&key].clone();
-        assert_eq!(entry.server().unwrap().policy.allowed_clients().unwrap().len(), 1);
+        let server = entry.server().unwrap();
+        assert_eq!(server.policy.allowed_clients().unwrap().len(), 1);
+        assert_eq!((server.grants[0].clients.len(), server.introspection_clients.len()), (1, 1));
+        assert_eq!(entry.unresolved.len(), 3);
     }
 
     #[test]
@@ -474,13 +466,15 @@ mod tests {
             ("tokenLifetimeSeconds", json!(59)),
             ("metadata", json!({"jwks_uri": "x"})),
             ("allowedClients", json!(["https://*"])),
+            ("introspectionClients", json!(["https://app.example/id"])),
+            ("grants[0]", json!([{"scopes": ["r"]}])),
             ("sidecar", json!({"allowedOrigins": ["https://A.example/"]})),
             ("scopes", json!([{"name": "r", "implies": ["r"]}])),
             ("rules", json!([{"tools": ["a"], "methods": ["b"], "scopes": ["r"]}])),
         ] {
             let mut index = index(&[("acme", None)]);
             let mut spec = spec();
-            spec[field] = value;
+            spec[field.split('[').next().unwrap()] = value;
             index.apply_server(server("acme", "a", T1, &spec));
             match &index.snapshot().servers[&ObjectKey::new("acme", "a")].state {
                 ServerState::DenyAll(problem) => {

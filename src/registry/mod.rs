@@ -4,18 +4,21 @@
 //! ([`sidecar_config`]). An object that is not valid is an entry that denies everything, never a missing entry.
 
 mod client;
+mod grants;
 mod ids;
 mod index;
 mod problem;
+mod references;
 mod server;
 mod sidecar_config;
 mod snapshot;
 pub mod watch;
 
-pub use client::{Client, SecretDigest};
+pub use client::{Client, ClientKeys, SecretDigest};
+pub use grants::{Grant, Person};
 pub use ids::{ObjectKey, OrgId, ServerId, client_id};
 pub use index::{Index, NamespaceMeta, Parsed};
 pub use problem::{Problem, Reason};
-pub use server::{AllowedClient, Server, SidecarSettings};
+pub use server::{Server, SidecarSettings};
 pub use sidecar_config::{Issuing, deleted, denied, metadata, sidecar_config};
 pub use snapshot::{ClientEntry, ClientState, ServerEntry, ServerState, Snapshot};

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use lumoauth_core::{
-    ResourceUri, Scope, ScopeSet,
-    client::ClientPattern,
+    ClientId, ResourceUri, Scope, ScopeSet,
     config::LogLevel,
     metadata::is_reserved_member,
     policy::{DefaultRule, Effect, NamePattern, Policy, PolicyError, Rule, ScopeDeclaration, Selector},
 };
 
-use super::{ObjectKey, Problem, Reason};
+use super::{
+    Grant, ObjectKey, Problem, Reason, grants,
+    references::{ClientReference, Resolver},
+};
 use crate::api::{
     names::{SIDECAR_ADMIN_PORT, SIDECAR_PORT},
     v1alpha1::{
@@ -18,7 +20,7 @@ use crate::api::{
     },
 };
 
-/// A valid McpServer, apart from what depends on other objects.
+/// A valid McpServer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Shown to people.
@@ -39,10 +41,12 @@ pub struct Server {
     pub path: String,
     /// What people are told about each scope.
     pub scope_descriptions: BTreeMap<Scope, String>,
-    /// Scopes and rules; `allowed_clients` is still unresolved (`None`).
+    /// Scopes, rules, and the clients that may use it.
     pub policy: Policy,
-    /// References and URL patterns of `allowedClients`.
-    pub allowed_clients: Vec<AllowedClient>,
+    /// What people may be given; empty: everybody the required scopes.
+    pub grants: Vec<Grant>,
+    /// Clients that may introspect its tokens.
+    pub introspection_clients: Vec<ClientId>,
     /// Whether lists are filtered.
     pub filter_lists: bool,
     /// Lifetime of access tokens in seconds.
@@ -57,13 +61,37 @@ pub struct Server {
     pub sidecar: SidecarSettings,
 }
 
-/// One entry of `allowedClients`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowedClient {
-    /// An McpClient.
-    Reference(ObjectKey),
-    /// A client-id URL, or every one of a host.
-    Url(ClientPattern),
+/// A valid McpServer whose references to clients are not resolved: as if it named none.
+#[derive(Clone, Debug)]
+pub(super) struct Unresolved {
+    server: Server,
+    allowed_clients: Vec<ClientReference>,
+    /// Of each of the server's grants.
+    grant_clients: Vec<Vec<ClientReference>>,
+    introspection_clients: Vec<ObjectKey>,
+}
+
+impl Unresolved {
+    /// Its resource identifier.
+    pub(super) fn resource(&self) -> &ResourceUri {
+        &self.server.resource
+    }
+
+    /// The server with its references replaced by what they lead to. One that leads nowhere admits nobody.
+    pub(super) fn resolve(&self, clients: &mut Resolver<'_>) -> Server {
+        let mut server = self.server.clone();
+        if !self.allowed_clients.is_empty() {
+            let allowed = clients.patterns("allowedClients", &self.allowed_clients);
+            server.policy = server.policy.with_allowed_clients(allowed);
+        }
+        for (at, (grant, references)) in server.grants.iter_mut().zip(&self.grant_clients).enumerate() {
+            grant.clients = clients.patterns(&format!("grants[{at}].clients"), references);
+        }
+        let introspection = self.introspection_clients.iter();
+        server.introspection_clients =
+            introspection.filter_map(|key| clients.client("introspectionClients", key)).collect();
+        server
+    }
 }
 
 /// The sidecar's settings, parsed.
@@ -82,7 +110,7 @@ pub struct SidecarSettings {
 }
 
 /// Parses a spec. `key` is the object's own, for references and defaults. Gives every problem, not only the first.
-pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Server, Vec<Problem>> {
+pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Unresolved, Vec<Problem>> {
     let mut problems = not_implemented(spec);
     let mut invalid = |field: &str, error: &dyn std::fmt::Display| {
         problems.push(Problem::new(Reason::Invalid, format!("spec.{field} {error}")));
@@ -113,9 +141,12 @@ pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Server, Vec
     for member in spec.metadata.keys().filter(|member| is_reserved_member(member)) {
         invalid("metadata", &format!("may not set {member}: remove it"));
     }
-    let allowed_clients = parse_allowed_clients(key, &spec.allowed_clients, &mut invalid);
+    let allowed_clients = parse_clients(key, "allowedClients", &spec.allowed_clients, &mut invalid);
+    let introspection_clients = parse_introspection_clients(key, &spec.introspection_clients, &mut invalid);
     let sidecar = parse_sidecar(&spec.sidecar, &mut invalid);
     let policy = parse_policy(spec, &mut invalid);
+    let declared = policy.as_ref().map(Policy::declared_scopes);
+    let (grants, grant_clients) = grants::parse(key, &spec.grants, declared.as_ref(), &mut invalid);
     let (Some(resource), Some(endpoint), Some(port), Some(path), Some(policy)) =
         (resource, endpoint, port, path, policy)
     else {
@@ -124,7 +155,7 @@ pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Server, Vec
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Server {
+    let server = Server {
         display_name: spec.display_name.clone().unwrap_or_else(|| key.name.clone()),
         description: spec.description.clone(),
         resource,
@@ -135,14 +166,16 @@ pub(super) fn parse(key: &ObjectKey, spec: &McpServerSpec) -> Result<Server, Vec
         path,
         scope_descriptions: descriptions(spec),
         policy,
-        allowed_clients,
+        grants,
+        introspection_clients: Vec::new(),
         filter_lists: spec.filter_lists,
         token_lifetime: u64::try_from(spec.token_lifetime_seconds).unwrap_or(60),
         require_resource_param: spec.require_resource_param,
         require_pkce: spec.require_pkce,
         metadata: spec.metadata.clone(),
         sidecar,
-    })
+    };
+    Ok(Unresolved { server, allowed_clients, grant_clients, introspection_clients })
 }
 
 /// Fields whose enforcement is not built: anything but the default would be a promise nobody keeps.
@@ -153,8 +186,6 @@ fn not_implemented(spec: &McpServerSpec) -> Vec<Problem> {
         (spec.require_dpop, "spec.requireDpop: true", "remove it"),
         (!spec.authorization_servers.is_empty(), "spec.authorizationServers", "remove it to use the built-in one"),
         (!spec.sidecar.tls_secret_name.is_empty(), "spec.sidecar.tlsSecretName", "remove it"),
-        (!spec.introspection_clients.is_empty(), "spec.introspectionClients", "remove it"),
-        (!spec.grants.is_empty(), "spec.grants", "remove it"),
         (!spec.require_pkce, "spec.requirePkce: false", "remove it"),
     ];
     unbuilt
@@ -181,21 +212,35 @@ fn descriptions(spec: &McpServerSpec) -> BTreeMap<Scope, String> {
     described.collect()
 }
 
-type Invalid<'a> = dyn FnMut(&str, &dyn std::fmt::Display) + 'a;
+/// Takes the field that is not valid, and why.
+pub(super) type Invalid<'a> = dyn FnMut(&str, &dyn std::fmt::Display) + 'a;
 
-fn parse_allowed_clients(key: &ObjectKey, entries: &[String], invalid: &mut Invalid<'_>) -> Vec<AllowedClient> {
+pub(super) fn parse_clients(
+    key: &ObjectKey,
+    field: &str,
+    entries: &[String],
+    invalid: &mut Invalid<'_>,
+) -> Vec<ClientReference> {
     let mut parsed = Vec::new();
     for entry in entries {
-        if !entry.contains("://") {
-            parsed.push(AllowedClient::Reference(ObjectKey::resolve(entry, &key.namespace)));
-            continue;
+        match ClientReference::parse(entry, &key.namespace) {
+            Some(reference) => parsed.push(reference),
+            None => {
+                invalid(field, &format!("{entry:?}: write an McpClient's name, an https URL or https://host/*"));
+            }
         }
-        match ClientPattern::parse(entry) {
-            Ok(pattern) if entry.starts_with("https://") => parsed.push(AllowedClient::Url(pattern)),
-            _ => invalid(
-                "allowedClients",
-                &format!("{entry:?}: write an McpClient's name, an https URL or https://host/*"),
-            ),
+    }
+    parsed
+}
+
+/// Only McpClients: a client that registers itself could introspect what it was never trusted with.
+fn parse_introspection_clients(key: &ObjectKey, entries: &[String], invalid: &mut Invalid<'_>) -> Vec<ObjectKey> {
+    let mut parsed = Vec::new();
+    for entry in entries {
+        if entry.contains("://") {
+            invalid("introspectionClients", &format!("{entry:?}: write an McpClient's name"));
+        } else {
+            parsed.push(ObjectKey::resolve(entry, &key.namespace));
         }
     }
     parsed
@@ -235,7 +280,7 @@ fn parse_sidecar(spec: &SidecarSpec, invalid: &mut Invalid<'_>) -> SidecarSettin
     }
 }
 
-fn parse_scopes(field: &str, scopes: &[String], invalid: &mut Invalid<'_>) -> ScopeSet {
+pub(super) fn parse_scopes(field: &str, scopes: &[String], invalid: &mut Invalid<'_>) -> ScopeSet {
     let mut parsed = Vec::new();
     for text in scopes {
         match Scope::parse(text) {

@@ -24,7 +24,7 @@ pub struct ServerEntry {
     pub object: Option<Arc<McpServer>>,
     /// Enforce, or deny everything.
     pub state: ServerState,
-    /// References of `allowedClients` that lead nowhere (they admit nobody).
+    /// References to clients that lead nowhere (they admit nobody), each after the field it stands in.
     pub unresolved: Vec<String>,
 }
 

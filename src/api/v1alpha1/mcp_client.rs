@@ -39,7 +39,15 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(self.authentication.method in ['ClientSecretBasic', 'ClientSecretPost']) || (has(self.credentialsSecretName) && size(self.credentialsSecretName) > 0)")
-        .message("credentialsSecretName is needed for authentication with a secret: name the Secret that the operator shall write")
+        .message("credentialsSecretName is needed for authentication with a secret: name the Secret that the operator shall write"),
+    validation = Rule::new("!('AuthorizationCode' in self.grantTypes) || (has(self.redirectUris) && size(self.redirectUris) > 0)")
+        .message("redirectUris is needed with AuthorizationCode: write where people are sent back to"),
+    validation = Rule::new("!('RefreshToken' in self.grantTypes) || 'AuthorizationCode' in self.grantTypes")
+        .message("RefreshToken goes with AuthorizationCode: add that to grantTypes, or remove RefreshToken"),
+    validation = Rule::new("!(self.authentication.method == 'None' && 'ClientCredentials' in self.grantTypes)")
+        .message("authentication None cannot be used with ClientCredentials, anybody could be the client: use ClientSecretBasic or PrivateKeyJwt"),
+    validation = Rule::new("self.authentication.method == 'PrivateKeyJwt' ? has(self.authentication.jwks) != has(self.authentication.jwksUri) : !has(self.authentication.jwks) && !has(self.authentication.jwksUri)")
+        .message("PrivateKeyJwt needs exactly one of authentication.jwks and authentication.jwksUri; the other methods have neither")
 )]
 pub struct McpClientSpec {
     /// Name shown to people; default: metadata.name.
@@ -52,16 +60,18 @@ pub struct McpClientSpec {
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
 
-    /// Where people are sent back to; exact, on loopback any port.
+    /// Where people are sent back to with AuthorizationCode; exact, on loopback any port. Example:
+    /// ["https://app.example/callback", "http://127.0.0.1/callback", "com.example.app:/callback"].
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
     pub redirect_uris: Vec<String>,
 
-    /// How it may ask for tokens.
+    /// How it may ask for tokens: [AuthorizationCode, RefreshToken] for a client that people use, [ClientCredentials]
+    /// for a program.
     #[schemars(length(min = 1, max = 5))]
     pub grant_types: Vec<GrantType>,
 
-    /// How it proves who it is.
+    /// How it proves who it is. Example: {method: None} for a client on people's machines, which can keep no secret.
     pub authentication: ClientAuthentication,
 
     /// The most it may be given.
@@ -74,7 +84,9 @@ pub struct McpClientSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 114)))]
     pub servers: Vec<String>,
 
-    /// Secret that the operator writes client_id, client_secret, issuer, token_endpoint (and ca.crt) to.
+    /// Secret that the operator writes client_id, issuer and token_endpoint to; client_secret where the client has one,
+    /// authorization_endpoint where people use it, ca.crt while the authorization server uses the operator's CA. Needed
+    /// for authentication with a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     #[x_kube(
@@ -109,11 +121,11 @@ pub enum GrantType {
 pub struct ClientAuthentication {
     /// The method.
     pub method: ClientAuthenticationMethod,
-    /// Where its keys are, for PrivateKeyJwt.
+    /// Where its public keys are, for PrivateKeyJwt: an https URL. Example: https://app.example/jwks.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub jwks_uri: Option<String>,
-    /// Its keys, for PrivateKeyJwt.
+    /// Its public keys, for PrivateKeyJwt: {keys: [...]} (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::jwks")]
     pub jwks: Option<serde_json::Value>,
@@ -126,7 +138,7 @@ pub struct ClientAuthentication {
 /// Ways for a client to prove who it is (RFC 7591 section 2).
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuthenticationMethod {
-    /// It cannot: a public client.
+    /// It cannot: a public client, for AuthorizationCode alone.
     None,
     /// client_secret_basic.
     ClientSecretBasic,

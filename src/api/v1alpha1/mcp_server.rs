@@ -179,7 +179,8 @@ pub struct McpServerSpec {
     #[schemars(length(max = 8))]
     pub authorization_servers: Vec<AuthorizationServerSpec>,
 
-    /// What people and exchanged tokens may hold; empty: every user may consent to requiredScopes, nothing more.
+    /// What people may be given; empty: every user may consent to requiredScopes, nothing more. Otherwise what no entry
+    /// gives is not given. Example: [{groups: [finance], scopes: ["mcp:write"]}, {users: [ada], scopes: ["mcp:admin"]}].
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub grants: Vec<Grant>,
@@ -392,24 +393,28 @@ pub struct Introspection {
     pub credentials_secret_name: String,
 }
 
-/// What groups, users or clients may hold.
+/// What people may be given: those of groups or users, or whoever uses one of clients.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(size(self.groups) > 0 || size(self.users) > 0) != (size(self.clients) > 0)")
+        .message("an entry of grants names people (groups, users) or clients: write two entries for both")
+)]
 pub struct Grant {
-    /// Groups of people.
+    /// Groups of people; not beside clients.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub groups: Vec<String>,
-    /// People.
+    /// People, by their name; not beside clients.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub users: Vec<String>,
-    /// Clients.
+    /// McpClient references or client-id URLs (exact or https://host/*); not beside groups and users.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     pub clients: Vec<String>,
-    /// Which scopes.
-    #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
+    /// Which scopes, all of them declared by the server. What they imply is included.
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
     pub scopes: Vec<String>,
 }
 

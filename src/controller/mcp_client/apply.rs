@@ -5,7 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::ResourceExt as _;
 
 use super::{
@@ -50,9 +53,12 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing was done, for that reason; what worked works on.
+    /// Nothing was done, for that reason; what worked works on, unless a secret is not how the client authenticates.
     pub(super) fn stopped(seen: &Seen, stop: Stop, now: Timestamp) -> Self {
-        let old = seen.object.status.clone().unwrap_or_default();
+        let mut old = seen.object.status.clone().unwrap_or_default();
+        if stop.credentials.reason == reasons::NOT_NEEDED {
+            (old.secrets, old.rotated_for, old.last_rotated) = (Vec::new(), None, None);
+        }
         let is_refused = stop.accepted.status == Status::True && stop.credentials.status != Status::True;
         let again = if is_refused { retry(&old.conditions, now) } else { build::RESYNC };
         Self {
@@ -85,7 +91,7 @@ pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan, now: Times
         rotated_for: plan.rotated_for,
         last_rotated: plan.last_rotated,
         accepted: validate::accepted(),
-        credentials: ready(&plan.credentials.name_any()),
+        credentials: ready(&plan.credentials),
         again: plan.again,
     };
     if plan.announces {
@@ -105,8 +111,9 @@ pub(super) async fn apply(context: &Context, seen: &Seen, plan: Plan, now: Times
     }
 }
 
-fn ready(secret: &str) -> Finding {
-    let message = format!("Secret {secret:?} holds client_id, client_secret, issuer and token_endpoint");
+fn ready(secret: &Secret) -> Finding {
+    let members: Vec<_> = secret.data.iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let message = format!("Secret {:?} holds {}", secret.name_any(), members.join(", "));
     Finding::yes(Type::CredentialsReady, reasons::WRITTEN, message)
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::api::{
     names,
-    v1alpha1::{ClientSecretStatus, McpClientStatus},
+    v1alpha1::{ClientSecretStatus, GrantType, McpClientStatus},
 };
 
 /// How many hashes the status holds at most.
@@ -44,6 +44,22 @@ pub(super) struct Plan {
 
 /// Plans; `fresh` is the secret to use if a new one is needed.
 pub(super) fn build(valid: &Valid, fresh: &ClientSecret, now: Timestamp) -> Plan {
+    if valid.client.has_secret() { with_secret(valid, fresh, now) } else { without_secret(valid) }
+}
+
+/// No hash stays of a client that once had a secret: it does not open anything any more.
+fn without_secret(valid: &Valid) -> Plan {
+    Plan {
+        secrets: Vec::new(),
+        announces: false,
+        rotated_for: None,
+        last_rotated: None,
+        credentials: credentials(valid, None),
+        again: RESYNC,
+    }
+}
+
+fn with_secret(valid: &Valid, fresh: &ClientSecret, now: Timestamp) -> Plan {
     let empty = McpClientStatus::default();
     let old = valid.object.status.as_ref().unwrap_or(&empty);
     let held = valid.held.as_ref().and_then(|held| held.value.as_ref());
@@ -66,7 +82,7 @@ pub(super) fn build(valid: &Valid, fresh: &ClientSecret, now: Timestamp) -> Plan
     let (rotated_for, last_rotated) =
         if announces { (annotation, Some(Time(now))) } else { (old.rotated_for.clone(), old.last_rotated.clone()) };
     let again = again(valid, &secrets, last_rotated.as_ref(), now);
-    Plan { credentials: credentials(valid, value), secrets, announces, rotated_for, last_rotated, again }
+    Plan { credentials: credentials(valid, Some(value)), secrets, announces, rotated_for, last_rotated, again }
 }
 
 /// The hashes that still work.
@@ -118,14 +134,18 @@ fn again(valid: &Valid, secrets: &[ClientSecretStatus], last: Option<&Time>, now
     left.map_or(RESYNC, |left| (left + Duration::from_secs(1)).min(RESYNC))
 }
 
-fn credentials(valid: &Valid, value: &ClientSecret) -> Secret {
+fn credentials(valid: &Valid, secret: Option<&ClientSecret>) -> Secret {
     let token_endpoint = format!("{}/oauth/token", valid.issuer);
-    let rest = [
-        (keys::CLIENT_ID, valid.client_id.as_str()),
-        (keys::ISSUER, valid.issuer.as_str()),
-        (keys::TOKEN_ENDPOINT, token_endpoint.as_str()),
+    let authorization_endpoint = format!("{}/oauth/authorize", valid.issuer);
+    let is_for_people = valid.client.may_use(GrantType::AuthorizationCode);
+    let members = [
+        Some((keys::CLIENT_ID, valid.client_id.as_str())),
+        secret.map(|secret| (keys::CLIENT_SECRET, secret.as_str())),
+        Some((keys::ISSUER, valid.issuer.as_str())),
+        Some((keys::TOKEN_ENDPOINT, token_endpoint.as_str())),
+        is_for_people.then_some((keys::AUTHORIZATION_ENDPOINT, authorization_endpoint.as_str())),
+        valid.ca.as_deref().map(|ca| (keys::CA, ca)),
     ];
-    let ca = valid.ca.as_deref().map(|ca| (keys::CA, ca));
     Secret {
         metadata: ObjectMeta {
             name: Some(valid.secret_name.clone()),
@@ -137,7 +157,7 @@ fn credentials(valid: &Valid, value: &ClientSecret) -> Secret {
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".to_owned()),
-        data: Some(value.data(rest.into_iter().chain(ca))),
+        data: Some(keys::data(members.into_iter().flatten())),
         ..Secret::default()
     }
 }

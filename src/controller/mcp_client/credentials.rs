@@ -1,6 +1,6 @@
 //! A client's secret, and the Secret it is handed out in.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -8,6 +8,18 @@ use lumoauth_core::digest;
 
 /// Keys of a credentials Secret.
 pub(super) mod keys {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+
+    /// The data of a Secret with these members.
+    pub(in super::super) fn data<'a>(
+        members: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> BTreeMap<String, ByteString> {
+        let member = |(key, value): (&str, &str)| (key.to_owned(), ByteString(value.as_bytes().to_vec()));
+        members.into_iter().map(member).collect()
+    }
+
     /// OAuth client identifier.
     pub(in super::super) const CLIENT_ID: &str = "client_id";
     /// The secret.
@@ -16,6 +28,8 @@ pub(super) mod keys {
     pub(in super::super) const ISSUER: &str = "issuer";
     /// Its token endpoint.
     pub(in super::super) const TOKEN_ENDPOINT: &str = "token_endpoint";
+    /// Its authorization endpoint, for clients that people use.
+    pub(in super::super) const AUTHORIZATION_ENDPOINT: &str = "authorization_endpoint";
     /// PEM certificates to trust for it, while its certificate is of the operator's CA.
     pub(in super::super) const CA: &str = "ca.crt";
 }
@@ -48,13 +62,9 @@ impl ClientSecret {
         digest::sha256_hex(self.0.as_bytes())
     }
 
-    /// The data of a credentials Secret.
-    pub(super) fn data<'a>(
-        &'a self,
-        rest: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> BTreeMap<String, ByteString> {
-        let members = [(keys::CLIENT_SECRET, self.0.as_str())].into_iter().chain(rest);
-        members.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
+    /// The secret itself, for the Secret that hands it out.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     #[cfg(test)]
@@ -71,6 +81,8 @@ impl fmt::Debug for ClientSecret {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use rstest::rstest;
 
@@ -96,7 +108,7 @@ mod tests {
     #[test]
     fn a_secret_survives_its_secret() {
         let one = ClientSecret::generate().unwrap();
-        let secret = Secret { data: Some(one.data([("issuer", "https://as.example")])), ..Secret::default() };
+        let secret = Secret { data: Some(keys::data([(keys::CLIENT_SECRET, one.as_str())])), ..Secret::default() };
         assert_eq!(ClientSecret::of(&secret), Some(one));
         assert_eq!(ClientSecret::of(&Secret::default()), None);
     }

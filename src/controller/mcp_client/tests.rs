@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     apply::Outcome,
     build::{self, Plan},
-    credentials::ClientSecret,
+    credentials::{ClientSecret, keys},
     dereference::{Held, Seen},
     status,
     validate::{self, Valid},
@@ -86,7 +86,11 @@ fn secret_of(value: &ClientSecret, owners: &[Value]) -> Held {
         "resourceVersion": "3", "labels": {"app.kubernetes.io/managed-by": "lumoauth"}, "ownerReferences": owners,
     });
     let metadata = serde_json::from_value(metadata).unwrap();
-    Held::Present(Box::new(Secret { metadata, data: Some(value.data([])), ..Secret::default() }))
+    Held::Present(Box::new(Secret {
+        metadata,
+        data: Some(keys::data([(keys::CLIENT_SECRET, value.as_str())])),
+        ..Secret::default()
+    }))
 }
 
 fn valid(changes: &Value, held: Held) -> Valid {
@@ -307,10 +311,69 @@ fn a_secret_holds_what_a_client_needs_and_says_whose_it_is() {
     assert_eq!(text("issuer"), "https://lumoauth-authserver.lumoauth-system.svc/orgs/acme/api/v1");
     assert_eq!(text("token_endpoint"), "https://lumoauth-authserver.lumoauth-system.svc/orgs/acme/api/v1/oauth/token");
     assert_eq!(text("ca.crt"), CA);
+    assert!(!plan.credentials.data.as_ref().unwrap().contains_key("authorization_endpoint"));
     let metadata = &plan.credentials.metadata;
     assert_eq!(metadata.labels.as_ref().unwrap()["app.kubernetes.io/managed-by"], "lumoauth");
     let owner = &metadata.owner_references.as_ref().unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.uid.as_str()), ("McpClient", "agent", "u"));
+}
+
+/// A client that people use, without a secret of ours.
+fn for_people(authentication: &Value, secret_name: Option<&str>, status: &Value) -> Value {
+    json!({
+        "spec": {
+            "grantTypes": ["AuthorizationCode", "RefreshToken"], "redirectUris": ["http://127.0.0.1/callback"],
+            "authentication": authentication, "credentialsSecretName": secret_name,
+        },
+        "status": status,
+    })
+}
+
+/// RFC 7515 appendix A.3.
+fn private_key_jwt() -> Value {
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    json!({"method": "PrivateKeyJwt", "jwks": {"keys": [key]}})
+}
+
+#[rstest]
+#[case::public(json!({"method": "None"}))]
+#[case::with_keys(private_key_jwt())]
+fn a_client_without_a_secret_is_ready_at_once(#[case] authentication: Value) {
+    let before = json!({"secrets": [{"sha256": hash("a")}], "rotatedFor": "1", "lastRotated": hours(-1).to_string()});
+    let seen = seen(&for_people(&authentication, None, &before), Held::Absent);
+    let outcome = Outcome::stopped(&seen, validate::validate(&seen).unwrap_err(), now());
+    let status = status::status(&seen, &outcome, now());
+    assert!(status.client_id.is_some());
+    assert_eq!((status.secrets, status.rotated_for, status.last_rotated), (vec![], None, None));
+    let shown: Vec<_> = status.conditions.iter().map(|c| (c.status.as_str(), c.reason.as_str())).collect();
+    assert_eq!(shown, [("True", "Valid"), ("True", "NotNeeded"), ("True", "Ready")]);
+}
+
+#[rstest]
+#[case::public(json!({"method": "None"}))]
+#[case::with_keys(private_key_jwt())]
+fn a_named_secret_of_a_client_without_a_secret_holds_the_rest(#[case] authentication: Value) {
+    let before = json!({"secrets": [{"sha256": hash("a")}]});
+    let valid = valid(&for_people(&authentication, Some("agent-oauth"), &before), secret(&letter("a")));
+    let plan = build::build(&valid, &letter("n"), now());
+    assert!(!plan.announces && plan.secrets.is_empty());
+    let data = plan.credentials.data.as_ref().unwrap();
+    let names: Vec<_> = data.keys().map(String::as_str).collect();
+    assert_eq!(names, ["authorization_endpoint", "ca.crt", "client_id", "issuer", "token_endpoint"]);
+    let ByteString(endpoint) = &data["authorization_endpoint"];
+    assert!(str::from_utf8(endpoint).unwrap().ends_with("/orgs/acme/api/v1/oauth/authorize"));
+}
+
+#[test]
+fn a_client_of_people_with_a_secret_has_both() {
+    let changes = for_people(&json!({"method": "ClientSecretPost"}), Some("agent-oauth"), &json!({}));
+    let plan = build::build(&valid(&changes, Held::Absent), &letter("n"), now());
+    let data = plan.credentials.data.as_ref().unwrap();
+    assert!(data.contains_key("client_secret") && data.contains_key("authorization_endpoint"));
+    assert_eq!(handed_out(&plan), hash("n"));
 }
 
 #[test]
@@ -343,7 +406,7 @@ fn without_signing_keys_nothing_is_made() {
 
 #[test]
 fn a_client_that_is_not_accepted_gets_nothing_and_says_why() {
-    let changes = json!({"spec": {"grantTypes": ["AuthorizationCode"]}});
+    let changes = json!({"spec": {"grantTypes": ["DeviceCode"]}});
     let stop = validate::validate(&seen(&changes, Held::Absent)).unwrap_err();
     assert_eq!((stop.accepted.status, stop.accepted.reason), (Status::False, "NotImplemented"));
     assert_eq!((stop.credentials.status, stop.credentials.reason), (Status::Unknown, "NotAccepted"));
@@ -352,7 +415,7 @@ fn a_client_that_is_not_accepted_gets_nothing_and_says_why() {
 #[test]
 fn a_client_that_is_no_longer_accepted_keeps_its_hashes() {
     let changes = json!({
-        "spec": {"grantTypes": ["AuthorizationCode"]},
+        "spec": {"grantTypes": ["DeviceCode"]},
         "status": {"secrets": [{"sha256": hash("a")}], "rotatedFor": "1"},
     });
     let seen = seen(&changes, Held::Absent);

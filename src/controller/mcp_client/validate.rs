@@ -27,8 +27,8 @@ pub(super) mod reasons {
     pub(in super::super) const VALID: &str = "Valid";
     /// The Secret holds what works.
     pub(in super::super) const WRITTEN: &str = "Written";
-    /// The client authenticates without a secret.
-    pub(in super::super) const NOT_APPLICABLE: &str = "NotApplicable";
+    /// The client authenticates without a secret and names no Secret.
+    pub(in super::super) const NOT_NEEDED: &str = "NotNeeded";
     /// Nothing is done for a spec that is not accepted.
     pub(in super::super) const NOT_ACCEPTED: &str = "NotAccepted";
     /// RBAC does not let the operator write Secrets in the namespace.
@@ -49,6 +49,8 @@ pub(super) mod reasons {
 #[derive(Clone, Debug)]
 pub(super) struct Valid {
     pub(super) object: Arc<McpClient>,
+    /// What it means.
+    pub(super) client: Arc<Client>,
     pub(super) client_id: ClientId,
     pub(super) issuer: IssuerUrl,
     /// Certificates the client needs to reach the authorization server.
@@ -91,10 +93,10 @@ pub(super) fn accepted() -> Finding {
     Finding::yes(Type::Accepted, reasons::VALID, "the authorization server knows this client")
 }
 
-fn credentials(seen: &Seen, client: &Client) -> Result<Valid, Finding> {
+fn credentials(seen: &Seen, client: &Arc<Client>) -> Result<Valid, Finding> {
     let Some(secret_name) = client.credentials_secret.clone() else {
-        let message = "the client authenticates without a secret";
-        return Err(Finding::yes(Type::CredentialsReady, reasons::NOT_APPLICABLE, message));
+        let message = "the client authenticates without a secret: what it needs is status.clientId";
+        return Err(Finding::yes(Type::CredentialsReady, reasons::NOT_NEEDED, message));
     };
     let namespace = seen.object.metadata.namespace.as_deref().unwrap_or_default();
     let held = match &seen.held {
@@ -109,6 +111,7 @@ fn credentials(seen: &Seen, client: &Client) -> Result<Valid, Finding> {
     };
     Ok(Valid {
         object: seen.object.clone(),
+        client: Arc::clone(client),
         client_id: client_id.clone(),
         issuer: issuing.issuer(org),
         ca: issuing.ca_bundle.clone().filter(|_| seen.settings.is_in_cluster()),

@@ -103,7 +103,7 @@ fn accepted(role: &Role, entry: &ServerEntry) -> Finding {
             kind,
             reason::ACCEPTED,
             format!(
-                "the spec is valid, but these allowedClients are no McpClients of the organization and admit nobody: {}: create or remove them",
+                "the spec is valid, but these are no McpClients of the organization and admit nobody: {}: create or remove them",
                 listed(entry.unresolved.iter())
             ),
         ),
