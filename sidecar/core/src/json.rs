@@ -18,7 +18,7 @@ pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Why a text is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum JsonError {
+pub enum JsonError {
     /// Not JSON (RFC 8259), or not UTF-8, or more than one value.
     #[error("not valid JSON")]
     Syntax,
@@ -111,8 +111,8 @@ pub(crate) fn read<'de, const N: usize>(
     }
 }
 
-/// Reads one object whole.
-pub(crate) fn object(bytes: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, JsonError> {
+/// Reads one object whole. No member of it, at any depth, occurs twice.
+pub fn object(bytes: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, JsonError> {
     if let Some(ambiguity) = read::<0>(bytes, &[])?.ambiguity {
         return Err(ambiguity);
     }

@@ -12,7 +12,7 @@ pub mod challenge;
 pub mod client;
 pub mod config;
 pub mod digest;
-mod json;
+pub mod json;
 pub mod mcp;
 pub mod metadata;
 pub mod pkce;

@@ -1,7 +1,8 @@
 //! What is known about a client.
 
-use lumoauth_core::{ClientId, ScopeSet, token::JsonWebKeySet};
+use lumoauth_core::{ClientId, RedirectUri, ScopeSet, token::JsonWebKeySet};
 
+use super::fetch::HttpsUrl;
 use crate::{
     authserver::org::Target,
     registry::{ObjectKey, SecretDigest},
@@ -14,9 +15,11 @@ pub(crate) struct OAuthClient {
     pub(crate) id: ClientId,
     /// How it became known.
     pub(crate) source: Source,
-    /// What people are told it is called: no control characters, at most [`MAX_NAME_CHARS`] characters. Nobody has
-    /// checked it, unless it comes from an McpClient.
+    /// What people are told it is called: one line, without invisible characters, at most
+    /// [`super::MAX_NAME_CHARS`]. Nobody has checked it, unless it comes from an McpClient.
     pub(crate) name: String,
+    /// Where people are sent back to.
+    pub(crate) redirect_uris: Vec<RedirectUri>,
     /// How it may ask for tokens.
     pub(crate) grants: GrantTypes,
     /// How it proves who it is.
@@ -30,9 +33,6 @@ pub(crate) struct OAuthClient {
     /// Its web page, shown as text and never fetched.
     pub(crate) uri: Option<String>,
 }
-
-/// The longest name shown to people, in characters.
-pub(crate) const MAX_NAME_CHARS: usize = 80;
 
 /// How a client became known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(crate) enum Keys {
     /// In its metadata (`jwks`).
     Inline(JsonWebKeySet),
     /// At an https URL (`jwks_uri`).
-    Uri(String),
+    Uri(HttpsUrl),
 }
 
 /// The most a client may be given.

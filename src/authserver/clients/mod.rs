@@ -4,21 +4,46 @@
 
 #![allow(dead_code, unused_imports, reason = "the authorization and token endpoints are built upon this")]
 
+mod cache;
 mod client;
+mod document;
+mod fetch;
+mod keys;
+mod metadata;
 mod registered;
 mod resolve;
+#[cfg(test)]
+mod testing;
 
 use std::{fmt, sync::Arc};
 
-pub(super) use client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source};
-pub(super) use resolve::{ResolveError, resolve};
+pub(super) use self::{
+    client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
+    metadata::MAX_NAME_CHARS,
+    resolve::{ResolveError, key_set, resolve},
+};
+use self::{document::Documents, fetch::Fetcher, keys::KeySets};
 
 /// What is kept in memory about clients that are not in the registry. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Clients(Arc<Inner>);
 
-#[derive(Default)]
-struct Inner {}
+struct Inner {
+    documents: Documents,
+    keys: KeySets,
+}
+
+impl Clients {
+    fn new(fetcher: Fetcher) -> Self {
+        Self(Arc::new(Inner { documents: Documents::new(fetcher.clone()), keys: KeySets::new(fetcher) }))
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new(Fetcher::default())
+    }
+}
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

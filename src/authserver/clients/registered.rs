@@ -23,6 +23,7 @@ pub(super) fn client(id: &ClientId, key: &ObjectKey, client: &Client) -> Option<
         id: id.clone(),
         source: Source::Registered(key.clone()),
         name: client.display_name.clone(),
+        redirect_uris: Vec::new(),
         grants: GrantTypes {
             authorization_code: may(GrantType::AuthorizationCode),
             refresh_token: may(GrantType::RefreshToken),

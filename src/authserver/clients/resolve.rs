@@ -2,17 +2,53 @@
 
 use std::sync::Arc;
 
-use lumoauth_core::ClientId;
+use lumoauth_core::{
+    ClientId,
+    token::{Algorithm, KeySet},
+};
 
-use super::{OAuthClient, registered};
+use super::{
+    Authentication, OAuthClient,
+    document::DocumentError,
+    fetch::{FetchError, UrlError},
+    registered,
+};
 use crate::authserver::org::{Org, State};
 
-/// Why a `client_id` leads to no client.
+/// Why a `client_id` leads to no client, or a client to no keys. The words are for people: what a page says after "The
+/// client cannot be used:".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ResolveError {
     /// Nothing is known under it.
-    #[error("there is no such client")]
+    #[error("it is not known here")]
     Unknown,
+    /// `cimd.enabled` is false.
+    #[error("clients that describe themselves by a document are not admitted here")]
+    DocumentsOff,
+    /// `cimd.allowedDomains` does not name the host.
+    #[error("documents from its host are not admitted here")]
+    Domain,
+    /// The identifier is a URL that cannot be one of a document.
+    #[error("its client_id {0}")]
+    Url(UrlError),
+    /// The document, or the key set, cannot be fetched.
+    #[error("its document cannot be fetched: {0}")]
+    Unreachable(FetchError),
+    /// The document does not describe a client.
+    #[error("its document cannot be used: {0}")]
+    Invalid(DocumentError),
+    /// What `jwks_uri` leads to is no set of keys.
+    #[error("its jwks_uri does not lead to a set of keys that can be used")]
+    KeySet,
+    /// It has no keys.
+    #[error("it has no keys")]
+    NoKeys,
+    /// `cimd.localhostRedirects` is `Block`, and all its redirect URIs are on loopback.
+    #[error("clients that only run on the user's own machine are not admitted here")]
+    LocalOnly,
+    /// Too many documents are asked for: later it may work.
+    #[error("too many documents are being fetched: try again in a minute")]
+    Busy,
 }
 
 impl ResolveError {
@@ -20,14 +56,40 @@ impl ResolveError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown_client",
+            Self::DocumentsOff => "documents_off",
+            Self::Domain => "document_domain",
+            Self::Url(_) => "document_url",
+            Self::Unreachable(error) => error.reason(),
+            Self::Invalid(_) => "document_invalid",
+            Self::KeySet => "key_set_invalid",
+            Self::NoKeys => "no_keys",
+            Self::LocalOnly => "local_only",
+            Self::Busy => "document_rate",
         }
     }
 }
 
 /// The client with this identifier. Its spelling says where to look: `https://…` is a document, `dcr_…` a dynamic
 /// registration, anything else an McpClient.
-#[allow(clippy::unused_async, reason = "documents are fetched and registrations read from the store")]
-pub(crate) async fn resolve(_state: &State, org: &Org, id: &ClientId) -> Result<Arc<OAuthClient>, ResolveError> {
+pub(crate) async fn resolve(state: &State, org: &Org, id: &ClientId) -> Result<Arc<OAuthClient>, ResolveError> {
+    if id.as_str().starts_with("https://") {
+        let settings = org.settings(state).cimd;
+        return state.clients.0.documents.get(&org.id, id, &settings, org.now).await;
+    }
     let (entry, client) = org.client(id).ok_or(ResolveError::Unknown)?;
     registered::client(id, &entry.key, client).map(Arc::new).ok_or(ResolveError::Unknown)
+}
+
+/// The keys of a client that authenticates by `private_key_jwt`. `key_id` and `algorithm` are those of its assertion:
+/// where the keys that are known hold none for them, they are fetched again, but not often.
+pub(crate) async fn key_set(
+    state: &State,
+    org: &Org,
+    client: &OAuthClient,
+    (key_id, algorithm): (Option<&str>, Algorithm),
+) -> Result<Arc<KeySet>, ResolveError> {
+    let Authentication::PrivateKeyJwt(keys) = &client.authentication else { return Err(ResolveError::NoKeys) };
+    let settings = org.settings(state).cimd;
+    let of = (&org.id, &client.id);
+    state.clients.0.keys.get(of, keys, (key_id, algorithm), &settings, org.now).await
 }
