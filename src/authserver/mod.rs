@@ -4,6 +4,7 @@
 //! does no I/O and writes nothing, so any number of replicas may run. [`run`] is the process on a cluster; `lumoauth
 //! local` puts the same router on a loopback port with [`serve`].
 
+pub mod artefact;
 mod authority;
 mod authorize;
 mod bearer;
@@ -24,6 +25,7 @@ mod registry_api;
 mod routes;
 mod run;
 mod serve;
+pub mod store;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,0 +1,210 @@
+//! What the authorization server hands out to be presented again: random texts, stored only as their SHA-256.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use lumoauth_core::digest;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// Random bytes of an artefact.
+const BYTES: usize = 32;
+
+/// What an artefact is for. Its prefix lets people and secret scanners tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An authorization code (RFC 6749 §4.1.2).
+    Code,
+    /// A refresh token (RFC 6749 §6).
+    RefreshToken,
+    /// The cookie of a browser session.
+    Session,
+    /// A registration access token (RFC 7592 §3).
+    RegistrationToken,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Code => "lac_",
+            Self::RefreshToken => "lrt_",
+            Self::Session => "lss_",
+            Self::RegistrationToken => "lrg_",
+        }
+    }
+}
+
+/// The system has no randomness.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the system gives no random numbers: {0}")]
+pub struct RandomError(#[from] getrandom::Error);
+
+/// `N` random bytes.
+pub fn random<const N: usize>() -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of an artefact. It is shown to its holder once and wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Artefact(Zeroizing<String>);
+
+impl Artefact {
+    /// A new artefact of 256 random bits.
+    pub fn generate(kind: Kind) -> Result<Self, RandomError> {
+        random::<BYTES>().map(|bytes| Self::spell(kind, &Zeroizing::new(bytes)))
+    }
+
+    /// The refresh token that follows on the presented one. Whoever holds `presented` and the stored salt can make it
+    /// again, so a client that lost the answer gets the same successor; the store alone can not.
+    pub fn successor(salt: &[u8; BYTES], presented: &str) -> Self {
+        let mut input = Zeroizing::new(Vec::with_capacity(salt.len() + presented.len()));
+        input.extend_from_slice(salt);
+        input.extend_from_slice(presented.as_bytes());
+        Self::spell(Kind::RefreshToken, &Zeroizing::new(digest::sha256(&input)))
+    }
+
+    fn spell(kind: Kind, bytes: &[u8; BYTES]) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(48));
+        text.push_str(kind.prefix());
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        Self(text)
+    }
+
+    /// What its holder presents.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for Artefact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Artefact")
+    }
+}
+
+/// A SHA-256. Spelled as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of a text that was presented.
+    pub fn of(text: &str) -> Self {
+        Self::of_bytes(text.as_bytes())
+    }
+
+    /// The digest of bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(digest::sha256(bytes))
+    }
+
+    /// Parses 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text).map(Self)
+    }
+}
+
+/// Parses `2 * N` lower-case hexadecimal digits.
+pub(super) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(bytes)
+}
+
+/// The one comparison of secrets: of their SHA-256, and in constant time.
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&digest::hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Kind::Code, "lac_")]
+    #[case(Kind::RefreshToken, "lrt_")]
+    #[case(Kind::Session, "lss_")]
+    #[case(Kind::RegistrationToken, "lrg_")]
+    fn artefacts_are_random_and_prefixed(#[case] kind: Kind, #[case] prefix: &str) {
+        let (one, two) = (Artefact::generate(kind).unwrap(), Artefact::generate(kind).unwrap());
+        assert_ne!(one.text(), two.text());
+        assert_ne!(one.digest(), two.digest());
+        assert_eq!(one.digest(), Digest::of(one.text()));
+        let random = URL_SAFE_NO_PAD.decode(one.text().strip_prefix(prefix).unwrap()).unwrap();
+        assert_eq!(random.len(), 32);
+        assert!(!format!("{one:?}").contains(&one.text()[4..]));
+    }
+
+    #[test]
+    fn a_successor_needs_salt_and_predecessor() {
+        let first = Artefact::successor(&[1; 32], "lrt_a");
+        assert_eq!(first.text(), Artefact::successor(&[1; 32], "lrt_a").text());
+        assert_ne!(first.text(), Artefact::successor(&[2; 32], "lrt_a").text());
+        assert_ne!(first.text(), Artefact::successor(&[1; 32], "lrt_b").text());
+        assert!(first.text().starts_with("lrt_") && first.text().len() == 47);
+    }
+
+    #[test]
+    fn digests_are_spelled_in_hexadecimal() {
+        let digest = Digest::of("abc");
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(Digest::parse(text), Some(digest));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::upper("BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD")]
+    #[case::short("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015a")]
+    #[case::long("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad00")]
+    #[case::sign("+a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")]
+    #[case::space(" a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")]
+    #[case::letter("ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")]
+    fn other_texts_are_no_digest(#[case] text: &str) {
+        assert_eq!(Digest::parse(text), None);
+    }
+
+    #[test]
+    fn one_different_bit_is_a_different_digest() {
+        let digest = Digest([7; 32]);
+        for bit in 0..256 {
+            let mut other = digest;
+            other.0[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(digest, other);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is known of clients whoever declared them: which are disabled, and what they hold.
+
+use std::collections::BTreeSet;
+
+use lumoauth_core::{ClientId, UnixTime};
+
+use super::{
+    Store, StoreError, Writer,
+    rows::{Columns as _, sql, time},
+};
+use crate::registry::OrgId;
+
+/// The most clients that are listed. A list that is longer is an error: what it left out would not be revoked.
+const MAX_LISTED: usize = 100_000;
+
+impl Store {
+    /// Revokes all that a client holds: its grants, the codes that nobody has redeemed, what users agreed to, and the
+    /// tokens it has in its own name.
+    pub async fn revoke_client(&self, org: &OrgId, client: &ClientId, now: UnixTime) -> Result<(), StoreError> {
+        let mut writer = self.change(org).await?;
+        writer.revoke_client(org, client, now).await?;
+        writer.commit().await
+    }
+
+    /// Disables or enables a client. Disabling revokes all that it holds, and it gets nothing while it is disabled.
+    pub async fn set_client_disabled(
+        &self,
+        org: &OrgId,
+        client: &ClientId,
+        disabled: bool,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.change(org).await?;
+        if disabled {
+            let insert = sql("INSERT INTO disabled_clients (org, client, disabled_at) VALUES ($1, $2, $3) \
+                              ON CONFLICT (org, client) DO NOTHING");
+            writer.run(insert.bind(org.as_str()).bind(client.as_str()).bind(time(now))).await?;
+            writer.revoke_client(org, client, now).await?;
+        } else {
+            let delete = sql("DELETE FROM disabled_clients WHERE org = $1 AND client = $2");
+            writer.run(delete.bind(org.as_str()).bind(client.as_str())).await?;
+        }
+        writer.commit().await
+    }
+
+    /// The disabled clients of all organizations.
+    pub async fn disabled_clients(&self) -> Result<BTreeSet<(OrgId, ClientId)>, StoreError> {
+        let rows = self.rows(sql("SELECT org, client FROM disabled_clients LIMIT 100001")).await?;
+        if rows.len() > MAX_LISTED {
+            return Err(StoreError::TooMany("disabled_clients"));
+        }
+        rows.iter().map(|row| Ok((row.parsed("org", OrgId::parse)?, row.client("client")?))).collect()
+    }
+
+    /// The clients of an organization that hold grants, codes or tokens that are not revoked.
+    pub async fn clients_holding(&self, org: &OrgId) -> Result<BTreeSet<ClientId>, StoreError> {
+        let query = sql("SELECT client FROM grants WHERE org = $1 AND revoked_at IS NULL \
+                         UNION SELECT client FROM codes WHERE org = $1 AND grant_id IS NULL \
+                         UNION SELECT client FROM status_blocks \
+                         WHERE org = $1 AND client IS NOT NULL AND revoked_at IS NULL LIMIT 100001");
+        let rows = self.rows(query.bind(org.as_str())).await?;
+        if rows.len() > MAX_LISTED {
+            return Err(StoreError::TooMany("clients"));
+        }
+        rows.iter().map(|row| row.client("client")).collect()
+    }
+}
+
+impl Writer<'_> {
+    /// Revokes all that a client holds; the organization is locked.
+    pub(super) async fn revoke_client(
+        &mut self,
+        org: &OrgId,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        for text in [
+            "DELETE FROM codes WHERE org = $1 AND client = $2 AND grant_id IS NULL",
+            "DELETE FROM consents WHERE org = $1 AND client = $2",
+        ] {
+            self.run(sql(text).bind(org.as_str()).bind(client.as_str())).await?;
+        }
+        for text in [
+            "UPDATE grants SET revoked_at = $3 WHERE org = $1 AND client = $2 AND revoked_at IS NULL",
+            "UPDATE status_blocks SET revoked_at = $3 WHERE org = $1 AND client = $2 AND revoked_at IS NULL",
+        ] {
+            self.run(sql(text).bind(org.as_str()).bind(client.as_str()).bind(time(now))).await?;
+        }
+        Ok(())
+    }
+}

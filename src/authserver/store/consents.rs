@@ -1,0 +1,120 @@
+//! What users agreed to: remembered for (user, client, resource).
+
+use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime};
+use sqlx::any::AnyRow;
+
+use super::{
+    Store, StoreError, UserId, Writer,
+    rows::{Columns as _, sql, time},
+};
+use crate::{authserver::artefact::Digest, registry::OrgId};
+
+/// The most consents of one user that are listed.
+const MAX_LISTED: i64 = 1000;
+
+/// What a user lets a client do at a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// With these scopes.
+    pub scopes: ScopeSet,
+    /// Also while the user is away.
+    pub offline: bool,
+    /// Of what the user was shown of the client: when that changes, the user is asked again.
+    pub fingerprint: Digest,
+    /// When.
+    pub given_at: UnixTime,
+}
+
+impl Consent {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            scopes: row.scopes("scopes")?,
+            offline: row.flag("offline")?,
+            fingerprint: row.digest("fingerprint")?,
+            given_at: row.time("given_at")?,
+        })
+    }
+}
+
+impl Store {
+    /// What the user agreed to for this client at this resource.
+    pub async fn consent(
+        &self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        resource: &ResourceUri,
+    ) -> Result<Option<Consent>, StoreError> {
+        let query = sql("SELECT scopes, offline, fingerprint, given_at FROM consents \
+                         WHERE org = $1 AND user_id = $2 AND client = $3 AND resource = $4")
+        .bind(org.as_str())
+        .bind(user.as_str())
+        .bind(client.as_str())
+        .bind(resource.as_str());
+        self.row(query).await?.as_ref().map(Consent::read).transpose()
+    }
+
+    /// All that the user agreed to, the newest first.
+    pub async fn consents(
+        &self,
+        org: &OrgId,
+        user: &UserId,
+    ) -> Result<Vec<(ClientId, ResourceUri, Consent)>, StoreError> {
+        let query = sql("SELECT client, resource, scopes, offline, fingerprint, given_at FROM consents \
+                         WHERE org = $1 AND user_id = $2 ORDER BY given_at DESC, client, resource LIMIT $3")
+        .bind(org.as_str())
+        .bind(user.as_str())
+        .bind(MAX_LISTED);
+        let read = |row: &AnyRow| {
+            let resource = row.parsed("resource", |text| ResourceUri::parse(text).ok())?;
+            Ok((row.client("client")?, resource, Consent::read(row)?))
+        };
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// Forgets what the user agreed to for this client, revokes the grants that came of it, and withdraws its codes.
+    pub async fn withdraw_consent(
+        &self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.change(org).await?;
+        let both = |query: super::rows::Query| query.bind(org.as_str()).bind(user.as_str()).bind(client.as_str());
+        writer.run(both(sql("DELETE FROM consents WHERE org = $1 AND user_id = $2 AND client = $3"))).await?;
+        let codes = "DELETE FROM codes WHERE org = $1 AND user_id = $2 AND client = $3 AND grant_id IS NULL";
+        writer.run(both(sql(codes))).await?;
+        let grants = "UPDATE grants SET revoked_at = $4 \
+                      WHERE org = $1 AND user_id = $2 AND client = $3 AND revoked_at IS NULL";
+        writer.run(both(sql(grants)).bind(time(now))).await?;
+        writer.commit().await
+    }
+}
+
+impl Writer<'_> {
+    /// Remembers a consent in place of what was agreed to before.
+    pub(super) async fn remember(
+        &mut self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        resource: &ResourceUri,
+        consent: &Consent,
+    ) -> Result<(), StoreError> {
+        let query = sql("INSERT INTO consents \
+                         (org, user_id, client, resource, scopes, offline, fingerprint, given_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                         ON CONFLICT (org, user_id, client, resource) DO UPDATE SET scopes = excluded.scopes, \
+                         offline = excluded.offline, fingerprint = excluded.fingerprint, given_at = excluded.given_at")
+        .bind(org.as_str())
+        .bind(user.as_str())
+        .bind(client.as_str())
+        .bind(resource.as_str())
+        .bind(consent.scopes.to_string())
+        .bind(i64::from(consent.offline))
+        .bind(consent.fingerprint.to_string())
+        .bind(time(consent.given_at));
+        self.run(query).await.map(drop)
+    }
+}

@@ -1,0 +1,105 @@
+//! Grants: what a user lets a client do, from one redeemed code on. Every token of the family lives by the grant's row.
+
+use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime};
+use sqlx::any::AnyRow;
+
+use super::{
+    GrantId, StatusIndex, Store, StoreError, UserId, Writer,
+    rows::{Columns as _, resources, sql, time},
+};
+use crate::registry::OrgId;
+
+/// How long an access token may live after the refresh token it was asked for with, in seconds: the longest
+/// `tokenLifetimeSeconds`, and a minute for clocks that disagree.
+pub const GRANT_TAIL_SECONDS: u64 = 86_400 + 60;
+
+/// A grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its identifier.
+    pub id: GrantId,
+    /// Who agreed.
+    pub user: UserId,
+    /// Who may act.
+    pub client: ClientId,
+    /// Where, and with which scopes.
+    pub resources: Vec<(ResourceUri, ScopeSet)>,
+    /// Also while the user is away.
+    pub offline: bool,
+    /// The status of all its access tokens.
+    pub status: StatusIndex,
+    /// When the code was redeemed.
+    pub created_at: UnixTime,
+    /// When no token of it can be alive any more.
+    pub keep_until: UnixTime,
+    /// Whether it is revoked, and with it every token of it.
+    pub revoked: bool,
+}
+
+impl Grant {
+    /// Reads the columns of `grants`.
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.parsed("id", GrantId::parse)?,
+            user: row.parsed("user_id", UserId::parse)?,
+            client: row.client("client")?,
+            resources: row.resources("resources")?,
+            offline: row.flag("offline")?,
+            status: StatusIndex { list: row.small("list")?, index: row.small("idx")? },
+            created_at: row.time("created_at")?,
+            keep_until: row.time("keep_until")?,
+            revoked: row.optional_time("revoked_at")?.is_some(),
+        })
+    }
+}
+
+impl Store {
+    /// The grant, revoked or not.
+    pub async fn grant(&self, org: &OrgId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
+        let query =
+            sql("SELECT id, user_id, client, resources, offline, list, idx, created_at, keep_until, revoked_at \
+                         FROM grants WHERE org = $1 AND id = $2");
+        let row = self.row(query.bind(org.as_str()).bind(id.as_str())).await?;
+        row.as_ref().map(Grant::read).transpose()
+    }
+
+    /// The grant whose tokens carry this status, revoked or not.
+    pub async fn grant_of_index(&self, org: &OrgId, index: StatusIndex) -> Result<Option<GrantId>, StoreError> {
+        let query = sql("SELECT id FROM grants WHERE org = $1 AND list = $2 AND idx = $3");
+        let query = query.bind(org.as_str()).bind(i64::from(index.list)).bind(i64::from(index.index));
+        self.row(query).await?.map(|row| row.parsed("id", GrantId::parse)).transpose()
+    }
+
+    /// Revokes a grant: its refresh token and all its access tokens. False: there is none, or it was revoked.
+    pub async fn revoke_grant(&self, org: &OrgId, id: &GrantId, now: UnixTime) -> Result<bool, StoreError> {
+        let mut writer = self.begin().await?;
+        let revoked = writer.revoke_grant(org, id, now).await?;
+        writer.commit().await?;
+        Ok(revoked)
+    }
+}
+
+impl Writer<'_> {
+    /// Adds a grant; the organization is locked.
+    pub(super) async fn insert_grant(&mut self, org: &OrgId, grant: &Grant) -> Result<(), StoreError> {
+        let query = sql("INSERT INTO grants (org, id, user_id, client, resources, offline, list, idx, created_at, \
+                         keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+        .bind(org.as_str())
+        .bind(grant.id.as_str())
+        .bind(grant.user.as_str())
+        .bind(grant.client.as_str())
+        .bind(resources(&grant.resources))
+        .bind(i64::from(grant.offline))
+        .bind(i64::from(grant.status.list))
+        .bind(i64::from(grant.status.index))
+        .bind(time(grant.created_at))
+        .bind(time(grant.keep_until));
+        self.run(query).await.map(drop)
+    }
+
+    /// Revokes one grant.
+    pub(super) async fn revoke_grant(&mut self, org: &OrgId, id: &GrantId, now: UnixTime) -> Result<bool, StoreError> {
+        let query = sql("UPDATE grants SET revoked_at = $3 WHERE org = $1 AND id = $2 AND revoked_at IS NULL");
+        Ok(self.run(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await? == 1)
+    }
+}

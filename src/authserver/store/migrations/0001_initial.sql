@@ -1,0 +1,165 @@
+-- One text for SQLite and PostgreSQL: TEXT and BIGINT only. Times are seconds since 1970, digests 64 hexadecimal digits,
+-- lists JSON. Nothing here is a secret that works: of codes, tokens and cookies only the SHA-256 is kept.
+
+-- What an organization's next lease of status indexes starts from. Its row is also the lock of everybody who gives or
+-- takes rights in the organization.
+CREATE TABLE orgs (
+    org TEXT PRIMARY KEY,
+    list BIGINT NOT NULL,
+    next_index BIGINT NOT NULL
+);
+
+CREATE TABLE users (
+    org TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    member_of TEXT NOT NULL,
+    disabled BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (org, id),
+    UNIQUE (org, name)
+);
+
+CREATE TABLE sessions (
+    org TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (org, digest),
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_of_user ON sessions (org, user_id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+CREATE TABLE consents (
+    org TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    client TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    offline BIGINT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    given_at BIGINT NOT NULL,
+    PRIMARY KEY (org, user_id, client, resource),
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+);
+CREATE INDEX consents_of_client ON consents (org, client);
+
+-- keep_until: no refresh or access token of the grant lives longer, so then nobody asks for it any more.
+CREATE TABLE grants (
+    org TEXT NOT NULL,
+    id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    client TEXT NOT NULL,
+    resources TEXT NOT NULL,
+    offline BIGINT NOT NULL,
+    list BIGINT NOT NULL,
+    idx BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    keep_until BIGINT NOT NULL,
+    revoked_at BIGINT,
+    PRIMARY KEY (org, id),
+    UNIQUE (org, list, idx),
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+);
+CREATE INDEX grants_of_user ON grants (org, user_id);
+CREATE INDEX grants_of_client ON grants (org, client);
+CREATE INDEX grants_by_expiry ON grants (keep_until);
+
+-- A redeemed code stays as long as what came of it, so that its replay is known.
+CREATE TABLE codes (
+    org TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    client TEXT NOT NULL,
+    redirect_uri TEXT NOT NULL,
+    challenge TEXT NOT NULL,
+    resources TEXT NOT NULL,
+    offline BIGINT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    grant_id TEXT,
+    PRIMARY KEY (org, digest),
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+);
+CREATE INDEX codes_of_user ON codes (org, user_id);
+CREATE INDEX codes_of_client ON codes (org, client);
+CREATE INDEX codes_of_grant ON codes (org, grant_id);
+CREATE INDEX codes_by_expiry ON codes (expires_at);
+
+CREATE TABLE refresh_tokens (
+    org TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    grant_id TEXT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT,
+    salt TEXT,
+    successor TEXT,
+    PRIMARY KEY (org, digest),
+    FOREIGN KEY (org, grant_id) REFERENCES grants (org, id) ON DELETE CASCADE
+);
+CREATE INDEX refresh_tokens_of_grant ON refresh_tokens (org, grant_id);
+CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);
+
+-- Runs of status indexes that one replica may hand out; client: whose tokens they are for, none: those of grants.
+CREATE TABLE status_blocks (
+    org TEXT NOT NULL,
+    list BIGINT NOT NULL,
+    first_index BIGINT NOT NULL,
+    length BIGINT NOT NULL,
+    client TEXT,
+    until BIGINT NOT NULL,
+    revoked_at BIGINT,
+    PRIMARY KEY (org, list, first_index)
+);
+CREATE INDEX status_blocks_of_client ON status_blocks (org, client);
+CREATE INDEX status_blocks_by_expiry ON status_blocks (until);
+
+-- Single tokens that were revoked.
+CREATE TABLE status_revoked (
+    org TEXT NOT NULL,
+    list BIGINT NOT NULL,
+    idx BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (org, list, idx)
+);
+CREATE INDEX status_revoked_by_expiry ON status_revoked (until);
+
+CREATE TABLE registrations (
+    org TEXT NOT NULL,
+    id TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    secret TEXT,
+    access_token TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_unused_at BIGINT NOT NULL,
+    used_at BIGINT,
+    PRIMARY KEY (org, id)
+);
+CREATE INDEX registrations_by_expiry ON registrations (expires_unused_at);
+
+CREATE TABLE assertions (
+    org TEXT NOT NULL,
+    client TEXT NOT NULL,
+    jti TEXT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (org, client, jti)
+);
+CREATE INDEX assertions_by_expiry ON assertions (until);
+
+CREATE TABLE disabled_clients (
+    org TEXT NOT NULL,
+    client TEXT NOT NULL,
+    disabled_at BIGINT NOT NULL,
+    PRIMARY KEY (org, client)
+);
+
+-- Work that one replica at a time does.
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until BIGINT NOT NULL
+);

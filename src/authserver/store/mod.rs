@@ -1,0 +1,137 @@
+//! What the authorization server must not forget: one SQL text for SQLite and PostgreSQL.
+//!
+//! Every use case is one transaction. What may happen once is decided by the statement that writes it, never by a read
+//! before it. Whoever gives or takes rights in an organization holds the lock of that organization
+//! ([`Store::change`]), so that no grant can appear beside the statement that revokes all of them; what only one grant
+//! is about (rotation, its revocation) needs no lock, because a token lives by its grant's row.
+//!
+//! Codes, refresh tokens, cookies and secrets come here as [`Digest`](super::artefact::Digest)s only. Time is always an
+//! argument. Identifiers of another organization find nothing.
+
+mod assertions;
+mod clients;
+mod codes;
+mod consents;
+mod error;
+mod grants;
+mod ids;
+mod migrations;
+mod open;
+mod refresh;
+mod registrations;
+mod rows;
+mod sessions;
+mod status;
+mod sweep;
+mod users;
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::metrics::counter::Counter;
+use sqlx::{
+    Any, AnyPool, Transaction,
+    any::{AnyQueryResult, AnyRow},
+};
+
+pub use codes::{Code, NewCode, NewGrant, Redeemed};
+pub use consents::Consent;
+pub use error::StoreError;
+pub use grants::{GRANT_TAIL_SECONDS, Grant};
+pub use ids::{GrantId, MAX_USER_NAME_BYTES, StatusIndex, UserId, UserName, UserNameError};
+pub use refresh::{RETRY_SECONDS, RefreshToken, Rotated, Rotation};
+pub use registrations::{NewRegistration, Registered, Registration};
+pub use sessions::{MAX_SESSIONS, NewSession, Session};
+pub use status::{BLOCK_SIZE, Block, LIST_SIZE, StatusBits};
+pub use sweep::Swept;
+pub use users::{AddUser, NewUser, PasswordHash, User};
+
+use self::rows::{Query, sql};
+use crate::registry::OrgId;
+
+/// The open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    /// For statements that only read.
+    read: AnyPool,
+    /// For the others. On SQLite it has one connection: writers wait in line here, and nobody polls a lock.
+    write: AnyPool,
+    /// Begins a transaction that will write.
+    begin: &'static str,
+    /// What could not be done.
+    errors: Counter,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The rows that a query finds.
+    async fn rows(&self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
+        query.fetch_all(&self.0.read).await.map_err(|error| self.failed(error))
+    }
+
+    /// The one row that a query finds.
+    async fn row(&self, query: Query) -> Result<Option<AnyRow>, StoreError> {
+        query.fetch_optional(&self.0.read).await.map_err(|error| self.failed(error))
+    }
+
+    /// One statement that writes, and is its own transaction. Gives how many rows it wrote.
+    async fn run(&self, query: Query) -> Result<u64, StoreError> {
+        let done = query.execute(&self.0.write).await.map_err(|error| self.failed(error))?;
+        Ok(AnyQueryResult::rows_affected(&done))
+    }
+
+    /// A transaction that writes.
+    async fn begin(&self) -> Result<Writer<'_>, StoreError> {
+        let transaction = self.0.write.begin_with(self.0.begin).await.map_err(|error| self.failed(error))?;
+        Ok(Writer { transaction, store: self })
+    }
+
+    /// A transaction that gives or takes rights in an organization: no other one of that organization runs beside it.
+    async fn change(&self, org: &OrgId) -> Result<Writer<'_>, StoreError> {
+        let mut writer = self.begin().await?;
+        let lock = sql("INSERT INTO orgs (org, list, next_index) VALUES ($1, 0, 0) \
+                        ON CONFLICT (org) DO UPDATE SET list = orgs.list");
+        writer.run(lock.bind(org.as_str())).await?;
+        Ok(writer)
+    }
+
+    /// Counts and logs what the database said, in one place.
+    fn failed(&self, error: sqlx::Error) -> StoreError {
+        self.0.errors.inc();
+        tracing::error!(%error, "the store failed");
+        StoreError::Database(error)
+    }
+}
+
+/// A transaction that writes; undone unless it is committed.
+struct Writer<'a> {
+    transaction: Transaction<'static, Any>,
+    store: &'a Store,
+}
+
+impl Writer<'_> {
+    async fn rows(&mut self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
+        query.fetch_all(&mut *self.transaction).await.map_err(|error| self.store.failed(error))
+    }
+
+    /// The one row that a statement finds or writes. It is run to its end: what a statement that returns rows writes
+    /// is whole only then.
+    async fn row(&mut self, query: Query) -> Result<Option<AnyRow>, StoreError> {
+        Ok(self.rows(query).await?.pop())
+    }
+
+    async fn run(&mut self, query: Query) -> Result<u64, StoreError> {
+        let done = query.execute(&mut *self.transaction).await.map_err(|error| self.store.failed(error))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await.map_err(|error| self.store.failed(error))
+    }
+}

@@ -1,0 +1,147 @@
+//! Dynamically registered clients (RFC 7591).
+
+use lumoauth_core::{ClientId, UnixTime};
+use sqlx::any::AnyRow;
+
+use super::{
+    Store, StoreError,
+    rows::{Columns as _, sql, time},
+};
+use crate::{authserver::artefact::Digest, registry::OrgId};
+
+/// A client to be registered.
+#[derive(Clone, Debug)]
+pub struct NewRegistration {
+    /// Its identifier.
+    pub id: ClientId,
+    /// Its metadata (RFC 7591 §2), as JSON.
+    pub metadata: String,
+    /// Of its secret, when it has one.
+    pub secret: Option<Digest>,
+    /// Of its registration access token (RFC 7592 §3).
+    pub access_token: Digest,
+    /// When it is forgotten, unless it was used.
+    pub expires_unused_at: UnixTime,
+}
+
+/// A registered client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its identifier.
+    pub id: ClientId,
+    /// Its metadata, as JSON.
+    pub metadata: String,
+    /// Of its secret, when it has one.
+    pub secret: Option<Digest>,
+    /// Of its registration access token.
+    pub access_token: Digest,
+    /// When it registered.
+    pub created_at: UnixTime,
+    /// When it is forgotten, unless it was used.
+    pub expires_unused_at: UnixTime,
+    /// Whether it was.
+    pub used: bool,
+}
+
+impl Registration {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let secret = row.get::<Option<String>>("secret")?;
+        let secret = secret.map(|text| Digest::parse(&text).ok_or(StoreError::Corrupt("secret"))).transpose()?;
+        Ok(Self {
+            id: row.client("id")?,
+            metadata: row.get("metadata")?,
+            secret,
+            access_token: row.digest("access_token")?,
+            created_at: row.time("created_at")?,
+            expires_unused_at: row.time("expires_unused_at")?,
+            used: row.optional_time("used_at")?.is_some(),
+        })
+    }
+}
+
+/// What came of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The client is registered.
+    Done,
+    /// The organization has as many as it may have.
+    TooMany,
+}
+
+impl Store {
+    /// Registers a client, unless the organization has `most` already.
+    pub async fn register(
+        &self,
+        org: &OrgId,
+        registration: &NewRegistration,
+        most: u32,
+        now: UnixTime,
+    ) -> Result<Registered, StoreError> {
+        let mut writer = self.change(org).await?;
+        let unused = sql("DELETE FROM registrations WHERE org = $1 AND used_at IS NULL AND expires_unused_at <= $2");
+        writer.run(unused.bind(org.as_str()).bind(time(now))).await?;
+        let insert = sql("INSERT INTO registrations \
+                          (org, id, metadata, secret, access_token, created_at, expires_unused_at) \
+                          SELECT $1, $2, $3, $4, $5, $6, $7 \
+                          WHERE (SELECT COUNT(*) FROM registrations WHERE org = $1) < $8")
+        .bind(org.as_str())
+        .bind(registration.id.as_str())
+        .bind(registration.metadata.as_str())
+        .bind(registration.secret.map(|secret| secret.to_string()))
+        .bind(registration.access_token.to_string())
+        .bind(time(now))
+        .bind(time(registration.expires_unused_at))
+        .bind(i64::from(most));
+        let registered = writer.run(insert).await?;
+        writer.commit().await?;
+        Ok(if registered == 1 { Registered::Done } else { Registered::TooMany })
+    }
+
+    /// The registered client.
+    pub async fn registration(
+        &self,
+        org: &OrgId,
+        id: &ClientId,
+        now: UnixTime,
+    ) -> Result<Option<Registration>, StoreError> {
+        let query = sql("SELECT id, metadata, secret, access_token, created_at, expires_unused_at, used_at \
+                         FROM registrations WHERE org = $1 AND id = $2 \
+                         AND (used_at IS NOT NULL OR expires_unused_at > $3)");
+        let row = self.row(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await?;
+        row.as_ref().map(Registration::read).transpose()
+    }
+
+    /// Replaces metadata and secret (RFC 7592 §2.2). False: there is no such client.
+    pub async fn update_registration(
+        &self,
+        org: &OrgId,
+        id: &ClientId,
+        metadata: &str,
+        secret: Option<&Digest>,
+    ) -> Result<bool, StoreError> {
+        let query = sql("UPDATE registrations SET metadata = $3, secret = $4 WHERE org = $1 AND id = $2")
+            .bind(org.as_str())
+            .bind(id.as_str())
+            .bind(metadata)
+            .bind(secret.map(ToString::to_string));
+        Ok(self.run(query).await? == 1)
+    }
+
+    /// Forgets a client and revokes all that it holds (RFC 7592 §2.3). False: there is no such client.
+    pub async fn delete_registration(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<bool, StoreError> {
+        let mut writer = self.change(org).await?;
+        let delete = sql("DELETE FROM registrations WHERE org = $1 AND id = $2");
+        let deleted = writer.run(delete.bind(org.as_str()).bind(id.as_str())).await? == 1;
+        if deleted {
+            writer.revoke_client(org, id, now).await?;
+            writer.commit().await?;
+        }
+        Ok(deleted)
+    }
+
+    /// Notes that a client is in use, so that it is not forgotten.
+    pub async fn mark_used(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
+        let query = sql("UPDATE registrations SET used_at = $3 WHERE org = $1 AND id = $2 AND used_at IS NULL");
+        self.run(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await.map(drop)
+    }
+}

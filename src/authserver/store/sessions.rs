@@ -1,0 +1,109 @@
+//! Browser sessions.
+
+use lumoauth_core::UnixTime;
+
+use super::{
+    Store, StoreError, User, UserId, Writer,
+    rows::{Columns as _, sql, time},
+};
+use crate::{authserver::artefact::Digest, registry::OrgId};
+
+/// The most sessions of one user; the oldest make room.
+pub const MAX_SESSIONS: u32 = 20;
+
+/// A session to be started.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Of its cookie.
+    pub digest: Digest,
+    /// Whose it is.
+    pub user: UserId,
+    /// When it ends.
+    pub expires_at: UnixTime,
+}
+
+/// A session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Of its cookie.
+    pub digest: Digest,
+    /// When the user logged in.
+    pub started_at: UnixTime,
+    /// When it ends.
+    pub expires_at: UnixTime,
+}
+
+impl Store {
+    /// Starts a session, and ends the one that the browser had. False: the user is disabled or gone, and nothing
+    /// started.
+    pub async fn start_session(
+        &self,
+        org: &OrgId,
+        session: &NewSession,
+        replaces: Option<&Digest>,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let mut writer = self.change(org).await?;
+        if let Some(replaced) = replaces {
+            writer.end_session(org, replaced).await?;
+        }
+        let insert = sql("INSERT INTO sessions (org, digest, user_id, started_at, expires_at) \
+                          SELECT org, $3, id, $4, $5 FROM users WHERE org = $1 AND id = $2 AND disabled = 0")
+        .bind(org.as_str())
+        .bind(session.user.as_str())
+        .bind(session.digest.to_string())
+        .bind(time(now))
+        .bind(time(session.expires_at));
+        let started = writer.run(insert).await? == 1;
+        let oldest = sql("DELETE FROM sessions WHERE org = $1 AND digest IN (SELECT digest FROM sessions \
+                          WHERE org = $1 AND user_id = $2 AND digest <> $3 ORDER BY started_at DESC, digest \
+                          LIMIT 1000 OFFSET $4)")
+        .bind(org.as_str())
+        .bind(session.user.as_str())
+        .bind(session.digest.to_string())
+        .bind(i64::from(MAX_SESSIONS - 1));
+        writer.run(oldest).await?;
+        writer.commit().await?;
+        Ok(started)
+    }
+
+    /// The session of a cookie and its user, while it lasts.
+    pub async fn session(
+        &self,
+        org: &OrgId,
+        digest: &Digest,
+        now: UnixTime,
+    ) -> Result<Option<(Session, User)>, StoreError> {
+        let query = sql("SELECT s.digest, s.started_at, s.expires_at, \
+                         u.id, u.name, u.password_hash, u.member_of, u.disabled, u.created_at \
+                         FROM sessions s JOIN users u ON u.org = s.org AND u.id = s.user_id \
+                         WHERE s.org = $1 AND s.digest = $2 AND s.expires_at > $3 AND u.disabled = 0");
+        let query = query.bind(org.as_str()).bind(digest.to_string()).bind(time(now));
+        let Some(row) = self.row(query).await? else { return Ok(None) };
+        let session = Session {
+            digest: row.digest("digest")?,
+            started_at: row.time("started_at")?,
+            expires_at: row.time("expires_at")?,
+        };
+        Ok(Some((session, User::read(&row)?)))
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, org: &OrgId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sql("DELETE FROM sessions WHERE org = $1 AND digest = $2");
+        self.run(query.bind(org.as_str()).bind(digest.to_string())).await.map(drop)
+    }
+}
+
+impl Writer<'_> {
+    async fn end_session(&mut self, org: &OrgId, digest: &Digest) -> Result<(), StoreError> {
+        let query = sql("DELETE FROM sessions WHERE org = $1 AND digest = $2");
+        self.run(query.bind(org.as_str()).bind(digest.to_string())).await.map(drop)
+    }
+
+    /// Ends every session of a user.
+    pub(super) async fn end_sessions(&mut self, org: &OrgId, user: &UserId) -> Result<(), StoreError> {
+        let query = sql("DELETE FROM sessions WHERE org = $1 AND user_id = $2");
+        self.run(query.bind(org.as_str()).bind(user.as_str())).await.map(drop)
+    }
+}
