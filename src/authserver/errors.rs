@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::{
     REGISTRY_SCOPE,
     org::OrgError,
+    store::StoreError,
     token::{Error as OAuthError, Refused},
 };
 
@@ -140,6 +141,17 @@ impl From<OrgError> for ApiError {
                 "the authorization server is starting: try again",
             ),
         }
+    }
+}
+
+/// Whatever it is, it was counted and logged where it happened; the client may come again.
+impl From<StoreError> for ApiError {
+    fn from(_: StoreError) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "the authorization server cannot reach its database: try again",
+        )
     }
 }
 

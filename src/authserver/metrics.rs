@@ -17,6 +17,7 @@ pub struct Metrics {
     issued: Counter,
     refused: Family<ReasonLabel, Counter>,
     rejected_files: Family<FileLabel, Counter>,
+    store_errors: Counter,
     connections: Counters,
 }
 
@@ -49,7 +50,13 @@ impl Metrics {
             metrics.rejected_files.clone(),
         );
         metrics.connections.register(registry, "lumoauth_as");
+        registry.register("lumoauth_store_errors", "What the database could not do", metrics.store_errors.clone());
         metrics
+    }
+
+    /// Counts what the database could not do: for [`Store::open`](super::store::Store::open).
+    pub fn store_errors(&self) -> Counter {
+        self.store_errors.clone()
     }
 
     pub(super) fn request(&self, endpoint: &'static str, outcome: &'static str) {

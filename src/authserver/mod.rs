@@ -1,7 +1,7 @@
 //! The OAuth 2.1 authorization server and the registry API.
 //!
 //! [`router`] answers every endpoint from a [`State`]: what the custom resources mean, who issues, and the time. It
-//! does no I/O and writes nothing, so any number of replicas may run. [`run`] is the process on a cluster; `lumoauth
+//! keeps what must not be forgotten in a [`store`]; with PostgreSQL any number of replicas may run. [`run`] is the process on a cluster; `lumoauth
 //! local` puts the same router on a loopback port with [`serve`].
 
 pub mod artefact;
@@ -31,6 +31,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upkeep;
 
 pub use authority::{Authority, REGISTRY_SCOPE};
 pub use clients::Clients;
@@ -40,3 +41,4 @@ pub use org::State;
 pub use routes::router;
 pub use run::{Options, run};
 pub use serve::serve;
+pub use upkeep::upkeep;

@@ -7,7 +7,7 @@ use http::request::Parts;
 use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, UnixTime};
 use tokio::sync::watch;
 
-use super::{Authority, Clients, Clock, Metrics, errors::ApiError};
+use super::{Authority, Clients, Clock, Metrics, errors::ApiError, store::Store};
 use crate::{
     registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot},
     settings::{OrgSettings, Settings},
@@ -24,6 +24,8 @@ pub struct State {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What is kept in memory about documents and registrations of clients.
     pub clients: Clients,
+    /// What must not be forgotten.
+    pub store: Store,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

@@ -13,18 +13,22 @@ use super::{
     Authority, Clients, Metrics, State, SystemClock,
     files::{Content, Mounted},
     router, serve,
+    store::Store,
+    upkeep,
 };
 use crate::{
     admin::{self, Admin},
     cluster,
     pki::signing::{DOCUMENT_KEY, KeyRing},
     registry::watch::{self as objects, Watched},
-    settings::{self, Settings},
+    settings::{self, Settings, Storage},
     tls::{self, Certificate},
 };
 
 /// How often mounted files are read again.
 const POLL: Duration = Duration::from_secs(2);
+/// How long after a failure the store is opened again.
+const REOPEN: Duration = Duration::from_secs(3);
 /// How long requests are still accepted after a shutdown began: endpoints take that long to reach every node.
 const LAME_DUCK: Duration = Duration::from_secs(5);
 
@@ -71,13 +75,18 @@ async fn run_with(
     let files = Files::new(&options, settings.clone(), Arc::clone(&certificate), sender, metrics.clone());
     let following = [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone()))];
 
+    // Why the store is not open; empty when it is.
+    let (opening, closed) = watch::channel("it is being opened".to_owned());
+
     let admin = Admin {
         registry: Arc::new(registry),
         ready: Arc::new({
             let (synced, authority, certificate) = (watched.synced, authority.clone(), Arc::clone(&certificate));
             let shutdown = shutdown.clone();
             move || {
+                let closed = closed.borrow();
                 readiness([
+                    (closed.is_empty(), &format!("the store is not open: {}", *closed)),
                     (*synced.borrow(), "the custom resources are not listed yet"),
                     (authority.borrow().is_some(), "the signing keys are not read yet"),
                     (certificate.is_loaded(), "the TLS certificate is not read yet"),
@@ -85,14 +94,6 @@ async fn run_with(
                 ])
             }
         }),
-    };
-    let state = State {
-        snapshot: watched.snapshot,
-        authority,
-        settings,
-        clients: Clients::default(),
-        clock: Arc::new(SystemClock),
-        metrics: metrics.clone(),
     };
     let tls = tls::acceptor(certificate).context("TLS 1.2 and 1.3")?;
     // The admin port outlives the last request: it says "not ready" while the others are told to go elsewhere.
@@ -106,14 +107,50 @@ async fn run_with(
             closing.cancel();
         }
     });
-    tracing::info!(address = %options.listen, "authorization server listens");
-    serve(listener, router(state), Some(tls), metrics, closing).await;
+    let storage = settings.borrow().storage.clone();
+    if let Some(store) = open_store(&storage, &metrics, &opening, &shutdown).await {
+        let sweeping = tokio::spawn(upkeep(store.clone(), Arc::new(SystemClock), shutdown.clone()));
+        let state = State {
+            snapshot: watched.snapshot,
+            authority,
+            settings,
+            clients: Clients::default(),
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            metrics: metrics.clone(),
+        };
+        tracing::info!(address = %options.listen, "authorization server listens");
+        serve(listener, router(state), Some(tls), metrics, closing).await;
+        sweeping.await.context("the upkeep of the store failed")??;
+        store.close().await;
+    }
     admin_shutdown.cancel();
     admin.await.context("the admin endpoints failed")??;
     for task in following {
         task.await.context("following the mounted files failed")?;
     }
     Ok(())
+}
+
+/// Opens the store, as often as it takes; none at the shutdown. `opening` is told why it is not open yet.
+async fn open_store(
+    storage: &Storage,
+    metrics: &Metrics,
+    opening: &watch::Sender<String>,
+    shutdown: &CancellationToken,
+) -> Option<Store> {
+    loop {
+        let error = match shutdown.run_until_cancelled(Store::open(storage, metrics.store_errors())).await? {
+            Ok(store) => {
+                opening.send_replace(String::new());
+                return Some(store);
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, "the store is not open: see `storage` in the settings; trying again");
+        opening.send_replace(error);
+        shutdown.run_until_cancelled(time::sleep(REOPEN)).await?;
+    }
 }
 
 /// Ready when every condition holds; else what is said of those that do not.
@@ -258,8 +295,11 @@ mod tests {
     async fn it_serves_what_is_mounted_and_follows_it() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let settings =
-            |url: &str| fs::write(at("config.yaml"), format!("publicUrl: {url}\nsidecarImage: a:1\n")).unwrap();
+        let data = at("data");
+        let settings = |url: &str| {
+            let storage = format!("storage: {{sqlite: {{path: {}}}}}", data.join("lumoauth.db").display());
+            fs::write(at("config.yaml"), format!("publicUrl: {url}\nsidecarImage: a:1\n{storage}\n")).unwrap();
+        };
         settings("https://one.example");
         let options = Options {
             listen: ([127, 0, 0, 1], free_port()).into(),
@@ -294,10 +334,13 @@ mod tests {
             Some(text)
         };
         let text = until(ready).await;
-        for missing in ["custom resources", "signing keys", "TLS certificate"] {
+        for missing in ["custom resources", "signing keys", "TLS certificate", "the store is not open"] {
             assert!(text.starts_with("HTTP/1.1 503") && text.contains(missing), "{text}");
         }
 
+        let told = until(async || ready().await.filter(|text| text.contains("make it, or mount a volume"))).await;
+        assert!(told.contains(data.to_str().unwrap()), "{told}");
+        fs::create_dir(&data).unwrap();
         let first = write_certificate(directory.path());
         fs::write(at(DOCUMENT_KEY), KeyRing::new(UnixTime(1)).unwrap().to_json().unwrap().as_bytes()).unwrap();
         synced.send_replace(true);

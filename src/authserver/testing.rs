@@ -1,24 +1,30 @@
 //! A world to test against: two organizations built from objects as the API server has them, and a clock that is told
 //! the time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use axum::{Router, body::Body};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Request, StatusCode, header};
 use lumoauth_core::{IssuerUrl, UnixTime, digest};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Authority, Clients, Clock, Metrics, State, router};
+use super::{Authority, Clients, Clock, Metrics, State, router, store::Store};
 use crate::{
     pki::signing::KeyRing,
     registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
-    settings::{OrgSettings, Settings},
+    settings::{OrgSettings, Settings, Storage},
 };
 
 pub(super) const BASE: &str = "https://auth.example";
@@ -45,7 +51,9 @@ pub(super) struct World {
     pub(super) authority: watch::Sender<Option<Arc<Authority>>>,
     pub(super) settings: watch::Sender<Arc<Settings>>,
     pub(super) registry: prometheus_client::registry::Registry,
+    pub(super) store: Store,
     clock: Arc<FakeClock>,
+    _directory: TempDir,
 }
 
 /// An answer, its body read.
@@ -172,16 +180,29 @@ impl World {
         let clock = Arc::new(FakeClock(AtomicU64::new(NOW)));
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_store(directory.path());
         let (settings, newest_settings) = watch::channel(Arc::new(Settings::of(IssuerUrl::parse(BASE).unwrap())));
         let state = State {
             snapshot: snapshots,
             authority: authorities,
             settings: newest_settings,
             clients: Clients::default(),
+            store: store.clone(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             metrics,
         };
-        Self { router: router(state), index, snapshot, authority, settings, registry, clock }
+        Self {
+            router: router(state),
+            index,
+            snapshot,
+            authority,
+            settings,
+            registry,
+            store,
+            clock,
+            _directory: directory,
+        }
     }
 
     pub(super) fn put_server(&mut self, object: Value) {
@@ -248,6 +269,16 @@ impl World {
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()["access_token"].as_str().unwrap().to_owned()
     }
+}
+
+/// A new store in `directory`. On a thread of its own, so that worlds are made without waiting.
+pub(super) fn open_store(directory: &Path) -> Store {
+    let storage = Storage::Sqlite { path: directory.join("lumoauth.db") };
+    let open = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Store::open(&storage, Counter::default())).unwrap()
+    };
+    thread::spawn(open).join().unwrap()
 }
 
 /// The identifier of a client; its organization is `acme` unless its namespace is `other`.

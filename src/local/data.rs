@@ -84,6 +84,11 @@ impl Data {
         self.directory.join("credentials")
     }
 
+    /// Where the authorization server keeps what it must not forget.
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.join("lumoauth.db")
+    }
+
     /// The signing keys, as they are due at `now`; made when there are none.
     pub(super) fn keys(&self, now: UnixTime) -> Result<KeyRing, DataError> {
         let path = self.directory.join("keys.json");

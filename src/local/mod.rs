@@ -36,9 +36,9 @@ use self::{
 };
 use crate::{
     api::names::SIDECAR_PORT,
-    authserver::{self, Authority, Clock as _, SystemClock},
+    authserver::{self, Authority, Clock as _, SystemClock, store::Store},
     demo,
-    settings::{LocalSettings, Settings},
+    settings::{LocalSettings, Settings, Storage},
 };
 
 /// How often keys that are due are exchanged.
@@ -164,7 +164,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     let mut world = World::new(ports, data.clone(), authority.issuing.clone(), shutdown.clone());
     world.apply(manifests).await.map_err(LocalError::unusable)?;
     let authority = watch::Sender::new(Some(Arc::new(authority)));
-    let mut authorization_server = serve(listener, &world, settings.clone(), &authority, &shutdown);
+    let storage = Storage::Sqlite { path: data.database() };
+    let metrics = authserver::Metrics::default();
+    let store = Store::open(&storage, metrics.store_errors()).await.map_err(LocalError::unusable)?;
+    let upkeep = tokio::spawn(authserver::upkeep(store.clone(), Arc::new(SystemClock), shutdown.clone()));
+    let state = authserver::State {
+        snapshot: world.snapshots(),
+        authority: authority.subscribe(),
+        settings: watch::Sender::new(Arc::new(settings.clone())).subscribe(),
+        clients: authserver::Clients::default(),
+        store,
+        clock: Arc::new(SystemClock),
+        metrics,
+    };
+    let mut authorization_server = serve(listener, state, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };
     say(&introduction(&manifest, &world, &data, &skipped, style));
@@ -181,7 +194,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     }
     world.drained().await;
     // It has nothing left but to end.
-    let _ = authorization_server.await;
+    let _ = tokio::join!(authorization_server, upkeep);
     Ok(())
 }
 
@@ -215,21 +228,7 @@ fn authority(settings: &Settings, data: &Data) -> Result<Authority, LocalError> 
 }
 
 /// Starts the authorization server.
-fn serve(
-    listener: TcpListener,
-    world: &World,
-    settings: Settings,
-    authority: &watch::Sender<Option<Arc<Authority>>>,
-    shutdown: &CancellationToken,
-) -> JoinHandle<()> {
-    let state = authserver::State {
-        snapshot: world.snapshots(),
-        authority: authority.subscribe(),
-        settings: watch::Sender::new(Arc::new(settings)).subscribe(),
-        clients: authserver::Clients::default(),
-        clock: Arc::new(SystemClock),
-        metrics: authserver::Metrics::default(),
-    };
+fn serve(listener: TcpListener, state: authserver::State, shutdown: &CancellationToken) -> JoinHandle<()> {
     let metrics = state.metrics.clone();
     tokio::spawn(authserver::serve(listener, authserver::router(state), None, metrics, shutdown.clone()))
 }

@@ -1,6 +1,6 @@
 //! Authorization codes (RFC 6749 §4.1.2): issued with the consent, redeemed once.
 
-use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime};
+use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime, pkce::CodeChallenge};
 use sqlx::any::AnyRow;
 
 use super::{
@@ -20,8 +20,8 @@ pub struct NewCode {
     pub user: UserId,
     /// Where it was sent: what the client must repeat.
     pub redirect_uri: String,
-    /// `code_challenge` (RFC 7636 §4.2), S256.
-    pub challenge: String,
+    /// `code_challenge` (RFC 7636 §4.2).
+    pub challenge: CodeChallenge,
     /// What for.
     pub resources: Vec<(ResourceUri, ScopeSet)>,
     /// Also while the user is away.
@@ -41,8 +41,8 @@ pub struct Code {
     pub user: UserId,
     /// Where it was sent.
     pub redirect_uri: String,
-    /// `code_challenge`, S256.
-    pub challenge: String,
+    /// `code_challenge`.
+    pub challenge: CodeChallenge,
     /// What for.
     pub resources: Vec<(ResourceUri, ScopeSet)>,
     /// Also while the user is away.
@@ -61,7 +61,7 @@ impl Code {
             client: row.client("client")?,
             user: row.parsed("user_id", UserId::parse)?,
             redirect_uri: row.get("redirect_uri")?,
-            challenge: row.get("challenge")?,
+            challenge: row.parsed("challenge", |text| text.parse().ok())?,
             resources: row.resources("resources")?,
             offline: row.flag("offline")?,
             issued_at: row.time("issued_at")?,
@@ -112,7 +112,7 @@ impl Store {
             .bind(code.digest.to_string())
             .bind(code.client.as_str())
             .bind(code.redirect_uri.as_str())
-            .bind(code.challenge.as_str())
+            .bind(code.challenge.to_string())
             .bind(resources(&code.resources))
             .bind(i64::from(code.offline))
             .bind(time(code.issued_at))

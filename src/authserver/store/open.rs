@@ -13,9 +13,10 @@ use std::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus_client::metrics::counter::Counter;
 use sqlx::{
-    Executor as _,
+    ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
+use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -45,7 +46,7 @@ impl Store {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let (inner, lock) = match storage {
             Storage::Sqlite { path } => (sqlite(path, errors)?, None),
-            Storage::Postgres { url_file } => (postgres(url_file, errors)?, Some(migrations::POSTGRES_LOCK)),
+            Storage::Postgres { url_file } => (postgres(url_file, errors).await?, Some(migrations::POSTGRES_LOCK)),
         };
         let store = Self(Arc::new(inner));
         migrations::run(&store, lock).await?;
@@ -92,7 +93,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn postgres(url_file: &Path, errors: Counter) -> Result<Inner, StoreError> {
+async fn postgres(url_file: &Path, errors: Counter) -> Result<Inner, StoreError> {
     let failed = |error| StoreError::UrlFile { path: url_file.to_owned(), error };
     let text = Zeroizing::new(fs::read_to_string(url_file).map_err(failed)?);
     let unusable = || StoreError::Url(url_file.to_owned());
@@ -101,6 +102,8 @@ fn postgres(url_file: &Path, errors: Counter) -> Result<Inner, StoreError> {
         return Err(unusable());
     }
     let options = AnyConnectOptions::from_url(&url)?;
+    // A pool says only that it waited in vain: this says why.
+    timeout(TIMEOUT, options.connect()).await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
     let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(TIMEOUT);
     let pool = prepared(pool, POSTGRES).connect_lazy_with(options);
     Ok(Inner { read: pool.clone(), write: pool, begin: "BEGIN", errors })

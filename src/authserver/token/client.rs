@@ -2,15 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use lumoauth_core::{ClientId, UnixTime, digest};
+use lumoauth_core::{ClientId, UnixTime};
 use percent_encoding::percent_decode_str;
-use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
 use super::Refused;
 use crate::{
     api::v1alpha1::ClientAuthenticationMethod,
-    authserver::{org::Org, parameters::Parameters},
+    authserver::{artefact::Digest, org::Org, parameters::Parameters},
     registry::{Client, SecretDigest},
 };
 
@@ -81,7 +80,7 @@ fn form_decode(text: &str) -> Option<Zeroizing<String>> {
 /// Checks the credentials against the registered client. Every failure looks the same from outside.
 pub(super) fn authenticate<'a>(org: &'a Org, credentials: &Credentials) -> Result<Authenticated<'a>, Refused> {
     // Before the look-up, so that an unknown client takes as long as a wrong secret.
-    let presented = digest::sha256_hex(credentials.secret.as_bytes());
+    let presented = Digest::of(&credentials.secret);
     let (_, client) = org.client(&credentials.id).ok_or(Refused::UnknownClient)?;
     if client.authentication != credentials.method {
         return Err(Refused::WrongMethod);
@@ -92,16 +91,15 @@ pub(super) fn authenticate<'a>(org: &'a Org, credentials: &Credentials) -> Resul
     Ok(Authenticated { id: credentials.id.clone(), client })
 }
 
-/// Whether `presented` (64 lower-case hexadecimal digits) is the digest of a secret that works at `now`. Takes the same
-/// time whichever secret it is.
-fn is_current(secrets: &[SecretDigest], presented: &str, now: UnixTime) -> bool {
+/// Whether `presented` is the digest of a secret that works at `now`. Takes the same time whichever secret it is.
+fn is_current(secrets: &[SecretDigest], presented: &Digest, now: UnixTime) -> bool {
     let works = |secret: &SecretDigest| {
         secret.not_after.is_none_or(|end| u64::try_from(end.as_second()).is_ok_and(|end| now.0 < end))
     };
-    let matches = secrets.iter().fold(Choice::from(0), |found, secret| {
-        found | (secret.sha256.as_bytes().ct_eq(presented.as_bytes()) & Choice::from(u8::from(works(secret))))
-    });
-    matches.into()
+    secrets.iter().fold(false, |found, secret| {
+        let matches = Digest::parse(&secret.sha256).is_some_and(|stored| stored == *presented);
+        found | (matches & works(secret))
+    })
 }
 
 #[cfg(test)]
@@ -175,16 +173,16 @@ mod tests {
     #[case("", 0, false)]
     fn secrets_work_until_they_expire(#[case] secret: &str, #[case] now: u64, #[case] works: bool) {
         let digest = |secret: &str, end: Option<i64>| SecretDigest {
-            sha256: digest::sha256_hex(secret.as_bytes()),
+            sha256: Digest::of(secret).to_string(),
             not_after: end.map(|end| jiff::Timestamp::from_second(end).unwrap()),
         };
         let secrets = [digest("new", None), digest("old", Some(100)), digest("gone", Some(-1))];
-        assert_eq!(is_current(&secrets, &digest::sha256_hex(secret.as_bytes()), UnixTime(now)), works);
-        assert!(!is_current(&secrets, &digest::sha256_hex(b"gone"), UnixTime(now)));
-        assert!(!is_current(&[], &digest::sha256_hex(secret.as_bytes()), UnixTime(now)));
+        assert_eq!(is_current(&secrets, &Digest::of(secret), UnixTime(now)), works);
+        assert!(!is_current(&secrets, &Digest::of("gone"), UnixTime(now)));
+        assert!(!is_current(&[], &Digest::of(secret), UnixTime(now)));
         assert!(!is_current(
             &[SecretDigest { sha256: String::new(), not_after: None }],
-            &digest::sha256_hex(b""),
+            &Digest::of(""),
             UnixTime(now)
         ));
     }
