@@ -1,5 +1,7 @@
 //! What several integration tests need: a cluster, `kubectl` as a user runs it, and `curl`.
 
+pub(crate) mod local;
+
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
