@@ -2,10 +2,10 @@
 
 use lumoauth_core::ClientId;
 
-use super::{Authentication, GrantTypes, OAuthClient, ScopeLimit, Source};
+use super::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source, fetch::HttpsUrl};
 use crate::{
     api::v1alpha1::{ClientAuthenticationMethod, GrantType},
-    registry::{Client, ObjectKey},
+    registry::{Client, ClientKeys, ObjectKey},
 };
 
 /// The client an accepted McpClient means; `None` where it authenticates in a way that is not built.
@@ -14,16 +14,18 @@ pub(super) fn client(id: &ClientId, key: &ObjectKey, client: &Client) -> Option<
         ClientAuthenticationMethod::None => Authentication::None,
         ClientAuthenticationMethod::ClientSecretBasic => Authentication::SecretBasic,
         ClientAuthenticationMethod::ClientSecretPost => Authentication::SecretPost,
-        ClientAuthenticationMethod::PrivateKeyJwt | ClientAuthenticationMethod::KubernetesServiceAccount => {
-            return None;
-        }
+        ClientAuthenticationMethod::PrivateKeyJwt => Authentication::PrivateKeyJwt(match client.keys.as_ref()? {
+            ClientKeys::Inline(document) => Keys::Inline(document.clone()),
+            ClientKeys::Uri(uri) => Keys::Uri(HttpsUrl::parse(uri.as_str()).ok()?),
+        }),
+        ClientAuthenticationMethod::KubernetesServiceAccount => return None,
     };
     let may = |grant| client.grant_types.contains(&grant);
     Some(OAuthClient {
         id: id.clone(),
         source: Source::Registered(key.clone()),
         name: client.display_name.clone(),
-        redirect_uris: Vec::new(),
+        redirect_uris: client.redirect_uris.clone(),
         grants: GrantTypes {
             authorization_code: may(GrantType::AuthorizationCode),
             refresh_token: may(GrantType::RefreshToken),
