@@ -1,7 +1,13 @@
 //! The access token of a request (RFC 6750 §2).
 
 use http::{HeaderMap, Uri, header::AUTHORIZATION};
+use lumoauth_core::{
+    ResourceUri,
+    token::{AccessToken, TokenError, Verified},
+};
 use url::form_urlencoded;
+
+use super::org::{Org, State};
 
 /// How a request presents its token.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +32,30 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Presented<'a> 
     match first.and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Presented::Token(token.trim_matches(' ')),
         _ => Presented::Nothing,
+    }
+}
+
+/// Why a token is not good for anything here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It is not valid, or was revoked.
+    Token(TokenError),
+    /// Nobody can say whether it was revoked.
+    Store,
+}
+
+/// Verifies a token for `audience` as a sidecar would, and that it was not revoked.
+pub(super) async fn verify(
+    state: &State,
+    org: &Org,
+    token: &str,
+    audience: &ResourceUri,
+) -> Result<Verified<AccessToken>, Unusable> {
+    let token = org.authority.verify(token, &org.issuer, audience, org.now).map_err(Unusable::Token)?;
+    match state.statuses.is_good(&state.store, org, &token).await {
+        Ok(true) => Ok(token),
+        Ok(false) => Err(Unusable::Token(TokenError::Revoked)),
+        Err(_) => Err(Unusable::Store),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The challenge endpoint: answers as the MCP server's protected endpoint would, so that a client, or a person, can
 //! try a token.
 
-use axum::response::Response;
+use axum::{extract::State as Extract, response::Response};
 use http::{HeaderMap, Method, Uri};
 use lumoauth_core::{
     challenge::{Challenge, MetadataUrl},
@@ -10,10 +10,10 @@ use lumoauth_core::{
 use serde::Serialize;
 
 use super::{
-    bearer::{Presented, presented},
+    bearer::{Presented, Unusable, presented, verify},
     documents,
     errors::ApiError,
-    org::{Org, OrgServer, Target},
+    org::{Org, OrgServer, State, Target},
 };
 use crate::api::v1alpha1::AuthMode;
 
@@ -26,12 +26,13 @@ struct Authenticated<'a> {
 
 /// GET and POST alike; the method is only recorded.
 pub(super) async fn challenge(
+    Extract(state): Extract<State>,
     OrgServer(org, target): OrgServer,
     method: Method,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let answer = judge(&org, &target, &headers, &uri);
+    let answer = judge(&state, &org, &target, &headers, &uri).await;
     let outcome = answer.as_ref().map_or_else(ApiError::error, |()| "authenticated");
     tracing::info!(target: "lumoauth::audit", event = "mcp.challenge", org = %org.id, server = %target.id, %method, outcome);
     answer?;
@@ -41,7 +42,7 @@ pub(super) async fn challenge(
 }
 
 /// What the sidecar asks of every call that no rule speaks of: audience, client and the required scopes.
-fn judge(org: &Org, target: &Target, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+async fn judge(state: &State, org: &Org, target: &Target, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
     let server = &target.server;
     if server.auth_mode == AuthMode::None {
         return Err(ApiError::not_applicable());
@@ -53,8 +54,11 @@ fn judge(org: &Org, target: &Target, headers: &HeaderMap, uri: &Uri) -> Result<(
         Presented::Conflicting => return Err((&Challenge::InvalidRequest { metadata }).into()),
         Presented::Token(token) => token,
     };
-    let verified = org.authority.verify(token, &org.issuer, &server.resource, org.now).map_err(|error| {
-        ApiError::from(&Challenge::InvalidToken { metadata, scope, description: error.description() })
+    let verified = verify(state, org, token, &server.resource).await.map_err(|unusable| match unusable {
+        Unusable::Token(error) => {
+            ApiError::from(&Challenge::InvalidToken { metadata, scope, description: error.description() })
+        }
+        Unusable::Store => ApiError::unavailable(),
     })?;
     match decide(&server.policy, &Principal::new(&verified), Operation::Message { method: "ping", name: None }) {
         Decision::Permit(_) => Ok(()),

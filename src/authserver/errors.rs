@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use super::{
     REGISTRY_SCOPE,
+    oauth::{OAuthError, Refusal, Told},
     org::OrgError,
     store::StoreError,
-    token::{Error as OAuthError, Refused},
 };
 
 /// A refusal, ready to be sent.
@@ -80,12 +80,42 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "access_denied", "this client may not use this MCP server")
     }
 
+    pub(super) fn unknown_list() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such status list")
+    }
+
+    /// The store, or something else that mends itself.
+    pub(super) fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            OAuthError::Unavailable.as_str(),
+            "the server cannot answer now: try again",
+        )
+    }
+
     pub(super) fn too_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the request did not arrive in time")
     }
 
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "the server failed: try again")
+    }
+
+    /// A refusal of an OAuth endpoint (RFC 6749 §5.2).
+    pub(super) fn refused(refusal: &impl Refusal) -> Self {
+        let Told(error, _, description) = refusal.told();
+        let status = match error {
+            OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
+            OAuthError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            OAuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            OAuthError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let refused = Self::new(status, error.as_str(), description);
+        match error {
+            OAuthError::InvalidClient => refused.with_challenge("Basic realm=\"lumoauth\", charset=\"UTF-8\""),
+            _ => refused,
+        }
     }
 
     /// The registry API: no token (RFC 6750 §3.1: no `error` in the challenge).
@@ -164,23 +194,6 @@ impl From<&Challenge<'_>> for ApiError {
         };
         Self { scope: scope.map(ToString::to_string), ..Self::new(status, challenge.error(), challenge.description()) }
             .with_challenge(&challenge.to_string())
-    }
-}
-
-/// RFC 6749 §5.2.
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
-        let status = match refused.error() {
-            OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
-            OAuthError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            _ if refused == Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        let error = Self::new(status, refused.error().as_str(), refused.description());
-        match refused.error() {
-            OAuthError::InvalidClient => error.with_challenge("Basic realm=\"lumoauth\", charset=\"UTF-8\""),
-            _ => error,
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! local` puts the same router on a loopback port with [`serve`].
 
 pub mod artefact;
+mod authenticate;
 mod authority;
 mod authorize;
 mod bearer;
@@ -14,17 +15,23 @@ mod clock;
 mod documents;
 mod errors;
 mod files;
+mod form;
+mod introspect;
+mod issued;
 mod metadata;
 mod metrics;
+mod oauth;
 mod org;
 #[allow(dead_code, unused_imports, reason = "the authorization endpoint and the account page build upon it")]
 mod pages;
 mod parameters;
 mod prm;
 mod registry_api;
+mod revoke;
 mod routes;
 mod run;
 mod serve;
+mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -41,4 +48,5 @@ pub use org::State;
 pub use routes::router;
 pub use run::{Options, run};
 pub use serve::serve;
+pub use status::Statuses;
 pub use upkeep::upkeep;

@@ -7,7 +7,7 @@ use http::request::Parts;
 use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, UnixTime};
 use tokio::sync::watch;
 
-use super::{Authority, Clients, Clock, Metrics, errors::ApiError, store::Store};
+use super::{Authority, Clients, Clock, Metrics, Statuses, errors::ApiError, store::Store};
 use crate::{
     registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot},
     settings::{OrgSettings, Settings},
@@ -26,6 +26,8 @@ pub struct State {
     pub clients: Clients,
     /// What must not be forgotten.
     pub store: Store,
+    /// What is kept in memory about the status of tokens.
+    pub statuses: Statuses,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

@@ -1,6 +1,6 @@
 //! The registry API: what MCP servers an organization has, for who holds `settings.manage`.
 
-use axum::response::Response;
+use axum::{extract::State as Extract, response::Response};
 use http::{HeaderMap, Uri};
 use jiff::Timestamp;
 use lumoauth_core::{
@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::{
     REGISTRY_SCOPE,
-    bearer::{Presented, presented},
+    bearer::{Presented, Unusable, presented, verify},
     documents,
     errors::ApiError,
-    org::{Org, ServerParameter, Target},
+    org::{Org, ServerParameter, State, Target},
 };
 use crate::api::v1alpha1::{AuthMode, McpServer, Transport};
 
@@ -81,8 +81,13 @@ struct Discovery {
 }
 
 /// The servers of an organization: those that are enforced.
-pub(super) async fn list(org: Org, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    authorize(&org, &headers, &uri)?;
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    org: Org,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    authorize(&state, &org, &headers, &uri).await?;
     let targets: Vec<_> = org.servers().collect();
     let items: Vec<_> = targets
         .iter()
@@ -103,12 +108,13 @@ pub(super) async fn list(org: Org, headers: HeaderMap, uri: Uri) -> Result<Respo
 
 /// One server. Who may not read the registry is not told whether it is there.
 pub(super) async fn details(
+    Extract(state): Extract<State>,
     org: Org,
     ServerParameter(id): ServerParameter,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    authorize(&org, &headers, &uri)?;
+    authorize(&state, &org, &headers, &uri).await?;
     let target = org.server(&id).ok_or_else(ApiError::unknown_server)?;
     let metadata = MetadataUrl::of_registry(&org.issuer, target.id.as_str());
     let scope = target.server.policy.required_scopes();
@@ -130,7 +136,7 @@ pub(super) async fn details(
 }
 
 /// Admits a token whose audience is the issuer, with `settings.manage`, of a client that may still hold it.
-fn authorize(org: &Org, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+async fn authorize(state: &State, org: &Org, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
     let token = match presented(headers, uri) {
         Presented::Nothing => return Err(ApiError::registry_unauthorized()),
         Presented::Conflicting => return Err(ApiError::registry_invalid_request()),
@@ -138,8 +144,10 @@ fn authorize(org: &Org, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> 
     };
     // An issuer is an absolute URL without fragment, so it is a resource identifier too.
     let audience = ResourceUri::parse(org.issuer.as_str()).map_err(|_| ApiError::internal())?;
-    let token =
-        org.authority.verify(token, &org.issuer, &audience, org.now).map_err(ApiError::registry_invalid_token)?;
+    let token = verify(state, org, token, &audience).await.map_err(|unusable| match unusable {
+        Unusable::Token(error) => ApiError::registry_invalid_token(error),
+        Unusable::Store => ApiError::unavailable(),
+    })?;
     let still_held = org.client(&token.client).is_some_and(|(_, client)| client.scopes.contains(&REGISTRY_SCOPE));
     if token.scopes.contains(&REGISTRY_SCOPE) && still_held { Ok(()) } else { Err(ApiError::registry_forbidden()) }
 }

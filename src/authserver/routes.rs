@@ -21,9 +21,9 @@ use tower_http::{
 use super::{
     Metrics, authorize, challenge,
     errors::{ApiError, Outcome},
-    metadata,
+    introspect, metadata,
     org::State,
-    prm, registry_api, token,
+    prm, registry_api, revoke, status, token,
 };
 
 /// The longest request body, in bytes.
@@ -79,6 +79,9 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint("/orgs/{org}/api/v1/mcp/servers/{server}", "registry_details", None, get(registry_api::details)),
         Endpoint("/orgs/{org}/api/v1/mcp/{server}/challenge", "challenge", None, get(challenge::challenge).post(challenge::challenge)),
         Endpoint("/orgs/{org}/api/v1/oauth/token", "token", Post, post(token::token)),
+        Endpoint("/orgs/{org}/api/v1/oauth/introspect", "introspect", None, post(introspect::introspect)),
+        Endpoint("/orgs/{org}/api/v1/oauth/revoke", "revoke", Post, post(revoke::revoke)),
+        Endpoint("/orgs/{org}/api/v1/oauth/status/{list}", "status_list", Read, get(status::status_list)),
         Endpoint("/orgs/{org}/api/v1/oauth/authorize", "authorize", None, get(authorize::authorize).post(authorize::authorize)),
     ]
 }

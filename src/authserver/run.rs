@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Authority, Clients, Metrics, State, SystemClock,
+    Authority, Clients, Metrics, State, Statuses, SystemClock,
     files::{Content, Mounted},
     router, serve,
     store::Store,
@@ -116,6 +116,7 @@ async fn run_with(
             settings,
             clients: Clients::default(),
             store: store.clone(),
+            statuses: Statuses::default(),
             clock: Arc::new(SystemClock),
             metrics: metrics.clone(),
         };

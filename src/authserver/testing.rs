@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Authority, Clients, Clock, Metrics, State, router, store::Store};
+use super::{Authority, Clients, Clock, Metrics, State, Statuses, router, store::Store};
 use crate::{
     pki::signing::KeyRing,
     registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
@@ -189,6 +189,7 @@ impl World {
             settings: newest_settings,
             clients: Clients::default(),
             store: store.clone(),
+            statuses: Statuses::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             metrics,
         };

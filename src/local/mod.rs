@@ -174,6 +174,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
         settings: watch::Sender::new(Arc::new(settings.clone())).subscribe(),
         clients: authserver::Clients::default(),
         store,
+        statuses: authserver::Statuses::default(),
         clock: Arc::new(SystemClock),
         metrics,
     };

@@ -11,7 +11,7 @@ use crate::authserver::testing::{ISSUER, World};
 #[case("/")]
 #[case("/orgs/acme")]
 #[case("/orgs/acme/api/v1/oauth/token/")]
-#[case("/orgs/acme/api/v1/oauth/revoke")]
+#[case("/orgs/acme/api/v1/oauth/revoked")]
 #[case("/.well-known/oauth-authorization-server")]
 #[case("//orgs/acme/api/v1/.well-known/jwks.json")]
 #[tokio::test]

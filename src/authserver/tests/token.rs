@@ -98,6 +98,7 @@ async fn rfc6749_5_1_and_rfc9068_2_2() {
         json!({
             "iss": ISSUER, "aud": INVOICES, "sub": id, "client_id": id, "iat": NOW, "exp": NOW + 600,
             "jti": claims["jti"], "scope": "mcp:read",
+            "status": {"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/0")}},
         })
     );
     let verified = verify(&world, token, INVOICES).await;
@@ -178,7 +179,8 @@ async fn a_secret_that_was_rotated_out() {
 
 #[rstest]
 #[case::no_grant(&[("resource", INVOICES)], 400, "invalid_request")]
-#[case::other_grant(&[("grant_type", "authorization_code"), ("code", "x")], 400, "unsupported_grant_type")]
+#[case::not_registered_for_it(&[("grant_type", "authorization_code"), ("code", "x")], 400, "unauthorized_client")]
+#[case::nor_for_that(&[("grant_type", "refresh_token"), ("refresh_token", "x")], 400, "unauthorized_client")]
 #[case::password(&[("grant_type", "password")], 400, "unsupported_grant_type")]
 #[case::no_resource(&[GRANT], 400, "invalid_target")]
 #[case::empty_resource(&[GRANT, ("resource", "")], 400, "invalid_target")]

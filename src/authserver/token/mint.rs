@@ -1,16 +1,31 @@
-//! Step 6: the token (RFC 9068 §2.2) and the response (RFC 6749 §5.1).
+//! The token (RFC 9068 §2.2) and the response (RFC 6749 §5.1).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use lumoauth_core::{ClientId, ScopeSet};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
-use super::{Refused, client::Authenticated, resource::Audience};
-use crate::authserver::org::Org;
+use super::{Refused, resource::Audience};
+use crate::authserver::{
+    artefact::{Artefact, random},
+    org::Org,
+    status,
+    store::StatusIndex,
+};
+
+/// What a token is to say.
+pub(super) struct Order<'a> {
+    pub(super) subject: &'a str,
+    pub(super) client: &'a ClientId,
+    pub(super) audience: &'a Audience,
+    pub(super) scope: &'a ScopeSet,
+    pub(super) status: StatusIndex,
+}
 
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
     aud: &'a str,
-    /// A client that acts for itself is its own subject (RFC 9068 §2.2).
     sub: &'a str,
     client_id: &'a str,
     iat: u64,
@@ -18,6 +33,19 @@ struct Claims<'a> {
     jti: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    status: Status<'a>,
+}
+
+/// draft-ietf-oauth-status-list, section 6.2.
+#[derive(Serialize)]
+struct Status<'a> {
+    status_list: Reference<'a>,
+}
+
+#[derive(Serialize)]
+struct Reference<'a> {
+    idx: u32,
+    uri: &'a str,
 }
 
 #[derive(Serialize)]
@@ -27,39 +55,50 @@ struct Response<'a> {
     expires_in: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
 }
 
-/// An issued token.
+/// A signed token.
 pub(super) struct Minted {
     /// `jti`.
     pub(super) id: String,
-    /// The body to send.
-    pub(super) response: Vec<u8>,
+    /// `scope`.
+    pub(super) scope: String,
+    token: Zeroizing<String>,
+    lifetime: u64,
 }
 
-/// Signs a token for `audience`.
-pub(super) fn mint(
-    org: &Org,
-    authenticated: &Authenticated<'_>,
-    audience: &Audience,
-    scope: &str,
-) -> Result<Minted, Refused> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| Refused::Signing)?;
-    let id = URL_SAFE_NO_PAD.encode(random);
-    let lifetime = audience.lifetime();
+/// Signs a token.
+pub(super) fn mint(org: &Org, order: &Order<'_>) -> Result<Minted, Refused> {
+    let id = URL_SAFE_NO_PAD.encode(random::<16>().map_err(|_| Refused::Minting)?);
+    let lifetime = order.audience.lifetime();
+    let (scope, uri) = (order.scope.to_string(), status::uri(org, order.status.list));
     let claims = Claims {
         iss: org.issuer.as_str(),
-        aud: audience.identifier(),
-        sub: authenticated.id.as_str(),
-        client_id: authenticated.id.as_str(),
+        aud: order.audience.identifier(),
+        sub: order.subject,
+        client_id: order.client.as_str(),
         iat: org.now.0,
         exp: org.now.plus(lifetime).0,
         jti: &id,
-        scope,
+        scope: &scope,
+        status: Status { status_list: Reference { idx: order.status.index, uri: &uri } },
     };
-    let token = org.authority.ring.current(org.now).sign(&claims).map_err(|_| Refused::Signing)?;
-    let response = Response { access_token: &token, token_type: "Bearer", expires_in: lifetime, scope };
-    let response = serde_json::to_vec(&response).map_err(|_| Refused::Signing)?;
-    Ok(Minted { id, response })
+    let token = org.authority.ring.current(org.now).sign(&claims).map_err(|_| Refused::Minting)?;
+    Ok(Minted { id, scope, token: Zeroizing::new(token), lifetime })
+}
+
+impl Minted {
+    /// The body to send.
+    pub(super) fn response(&self, refresh_token: Option<&Artefact>) -> Result<Vec<u8>, Refused> {
+        let response = Response {
+            access_token: &self.token,
+            token_type: "Bearer",
+            expires_in: self.lifetime,
+            scope: &self.scope,
+            refresh_token: refresh_token.map(Artefact::text),
+        };
+        serde_json::to_vec(&response).map_err(|_| Refused::Minting)
+    }
 }

@@ -1,37 +1,58 @@
-//! The token endpoint (RFC 6749 §3.2) for client credentials (§4.4) with resource indicators (RFC 8707): a row of
-//! single-purpose steps, each of which passes on what it proved or says why not.
+//! The token endpoint (RFC 6749 §3.2). What a grant is exchanged for is decided by a row of single-purpose steps, each of
+//! which passes on what it proved or says why not; each grant is a file.
 
-mod client;
+mod authorization_code;
+mod client_credentials;
 mod grant;
 mod mint;
+mod person;
+mod refresh_token;
 mod refused;
 mod resource;
 mod scopes;
 
-use axum::{extract::State as Extract, response::Response};
+use axum::{
+    extract::{State as Extract, rejection::BytesRejection},
+    response::Response,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri, header::PRAGMA};
 use lumoauth_core::ClientId;
 
-pub(super) use refused::{Error, Refused};
-
-use self::{client::Authenticated, resource::Audience};
+use self::{grant::Kind, mint::Minted, refused::Refused};
 use super::{
+    authenticate::{self, Presented},
     documents,
     errors::ApiError,
+    form,
+    oauth::Refusal as _,
     org::{Org, OrgError, State},
-    parameters::{Parameters, ParametersError},
+    parameters::Parameters,
+    store::{GrantId, UserId},
 };
+
+/// How long a refresh token lasts, from its issue, in seconds: 30 days.
+const REFRESH_TOKEN_SECONDS: u64 = 30 * 86_400;
 
 /// What the audit line of a token request tells; filled as far as the request came. No secret and no token.
 #[derive(Default)]
 struct Trail {
-    /// Which registered client the request claims to come from; proven only where a token was issued, or refused after
-    /// authentication. Nothing else a caller writes there, as it may be a secret in the wrong place.
+    /// Which client the request claims to come from, if there is one of that name; proven only where a token was issued,
+    /// or refused after authentication. Nothing else a caller writes there, as it may be a secret in the wrong place.
     client: Option<ClientId>,
+    kind: &'static str,
+    user: Option<UserId>,
+    grant: Option<GrantId>,
     resource: Option<String>,
     scope: String,
     token_id: String,
+}
+
+impl Trail {
+    fn minted(&mut self, minted: &Minted) {
+        self.scope.clone_from(&minted.scope);
+        self.token_id.clone_from(&minted.id);
+    }
 }
 
 /// Answers `POST oauth/token`.
@@ -40,14 +61,18 @@ pub(super) async fn token(
     org: Result<Org, OrgError>,
     headers: HeaderMap,
     uri: Uri,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let org = org.map_err(ApiError::unknown_tenant)?;
     let mut trail = Trail::default();
-    let result = body.map_err(|_| Refused::TooLarge).and_then(|body| issue(&org, &headers, &uri, &body, &mut trail));
+    let form = form::read(&headers, &uri, body.as_ref());
+    let result = match form {
+        Ok(form) => issue(&state, &org, &headers, &form, &mut trail).await,
+        Err(error) => Err(error.into()),
+    };
     let (outcome, reason) = match &result {
         Ok(_) => ("issued", ""),
-        Err(refused) => ("refused", refused.reason()),
+        Err(refused) => ("refused", refused.told().1),
     };
     tracing::info!(
         target: "lumoauth::audit",
@@ -55,7 +80,10 @@ pub(super) async fn token(
         outcome,
         reason,
         org = %org.id,
+        grant_type = trail.kind,
         client = trail.client.as_ref().map_or("", ClientId::as_str),
+        user = trail.user.as_ref().map_or("", UserId::as_str),
+        grant = trail.grant.as_ref().map_or("", GrantId::as_str),
         resource = trail.resource.as_deref().unwrap_or_default(),
         scope = trail.scope,
         jti = trail.token_id,
@@ -68,37 +96,29 @@ pub(super) async fn token(
             Ok(response)
         }
         Err(refused) => {
-            state.metrics.refused(refused.reason());
-            Err(refused.into())
+            state.metrics.refused(reason);
+            Err(ApiError::refused(&refused))
         }
     }
 }
 
-/// The steps, in order.
-fn issue(org: &Org, headers: &HeaderMap, uri: &Uri, body: &[u8], trail: &mut Trail) -> Result<Vec<u8>, Refused> {
-    if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Refused::Query);
-    }
-    let parameters = Parameters::of_form(headers, body)?;
-    let credentials = client::credentials(headers, &parameters)?;
-    trail.client = org.client(&credentials.id).map(|_| credentials.id.clone());
-    let authenticated: Authenticated<'_> = client::authenticate(org, &credentials)?;
-    grant::check(&parameters, &authenticated)?;
-    let audience: Audience = resource::choose(org, &parameters, &authenticated)?;
-    trail.resource = Some(audience.identifier().to_owned());
-    let scope = scopes::grant(parameters.get("scope"), &authenticated.client.scopes, &audience.offer())?;
-    trail.scope = scope.to_string();
-    let minted = mint::mint(org, &authenticated, &audience, &trail.scope)?;
-    trail.token_id = minted.id;
-    Ok(minted.response)
-}
-
-impl From<ParametersError> for Refused {
-    fn from(error: ParametersError) -> Self {
-        match error {
-            ParametersError::NotAForm => Self::NotAForm,
-            ParametersError::TooMany => Self::TooManyParameters,
-            ParametersError::Duplicate => Self::DuplicateParameter,
-        }
+/// Who asks, and for which grant; then the steps of that grant.
+async fn issue(
+    state: &State,
+    org: &Org,
+    headers: &HeaderMap,
+    form: &Parameters<'_>,
+    trail: &mut Trail,
+) -> Result<Vec<u8>, Refused> {
+    let presented = Presented::read(headers, form)?;
+    let client = authenticate::find(state, org, &presented).await?;
+    trail.client = Some(client.id.clone());
+    let authenticated = authenticate::prove(state, org, client, &presented).await?;
+    let kind = grant::kind(form, authenticated.client())?;
+    trail.kind = kind.as_str();
+    match kind {
+        Kind::AuthorizationCode => authorization_code::issue(state, org, form, &authenticated, trail).await,
+        Kind::RefreshToken => refresh_token::issue(state, org, form, &authenticated, trail).await,
+        Kind::ClientCredentials => client_credentials::issue(state, org, form, &authenticated, trail).await,
     }
 }

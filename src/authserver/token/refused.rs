@@ -1,61 +1,24 @@
 //! Why a token request is refused.
 
-/// `error` of RFC 6749 §5.2 and RFC 8707 §2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Error {
-    InvalidRequest,
-    InvalidClient,
-    UnauthorizedClient,
-    UnsupportedGrantType,
-    InvalidTarget,
-    InvalidScope,
-    Internal,
-}
+use crate::authserver::{
+    authenticate::AuthenticationError,
+    form::FormError,
+    oauth::{OAuthError, Refusal, Told},
+    status::NoIndex,
+    store::StoreError,
+};
 
-impl Error {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidClient => "invalid_client",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidTarget => "invalid_target",
-            Self::InvalidScope => "invalid_scope",
-            Self::Internal => "server_error",
-        }
-    }
-}
-
-/// One cause each. What the client is told is [`Refused::error`] and [`Refused::description`]; [`Refused::reason`] is
-/// for the log and the metric, and may tell more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The body is longer than accepted, or broke off.
-    TooLarge,
-    /// Not `application/x-www-form-urlencoded`.
-    NotAForm,
-    /// Parameters in the URL, where they end up in logs (RFC 6749 §2.3.1).
-    Query,
-    /// More parameters than a token request has.
-    TooManyParameters,
-    /// A parameter twice (RFC 6749 §3.2).
-    DuplicateParameter,
+/// One cause each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::authserver) enum Refused {
+    /// The parameters cannot be read.
+    Form(FormError),
+    /// The client is not authenticated.
+    Client(AuthenticationError),
     /// No `grant_type`.
     NoGrantType,
     /// A grant that is not built.
     UnsupportedGrantType,
-    /// More than one way of client authentication (RFC 6749 §2.3).
-    SeveralCredentials,
-    /// No client authentication.
-    NoCredentials,
-    /// An Authorization header that holds no Basic credentials.
-    UnreadableCredentials,
-    /// No accepted McpClient has this identifier.
-    UnknownClient,
-    /// Not the method the client is registered for.
-    WrongMethod,
-    /// Not a secret of the client, or one that expired.
-    WrongSecret,
     /// The client is not registered for this grant.
     GrantNotRegistered,
     /// More than one resource, and a token has one audience.
@@ -66,6 +29,8 @@ pub(crate) enum Refused {
     MalformedResource,
     /// Nothing of this organization has that identifier.
     UnknownResource,
+    /// Not a resource that the user agreed to.
+    ResourceNotGranted,
     /// `servers` of the client or `allowedClients` of the server do not name the other.
     ClientNotAllowed,
     /// The server asks for no tokens.
@@ -74,79 +39,127 @@ pub(crate) enum Refused {
     MalformedScope,
     /// Nothing is left of what was asked for.
     NoScopeLeft,
-    /// The token could not be signed.
-    Signing,
+    /// More scopes than the user agreed to (RFC 6749 §6).
+    ScopeNotGranted,
+    /// No `code`.
+    NoCode,
+    /// Nobody was given this code, or too long ago.
+    UnknownCode,
+    /// The code is another client's (RFC 6749 §4.1.3).
+    CodeOfAnotherClient,
+    /// The code expired (RFC 6749 §4.1.2).
+    CodeExpired,
+    /// `redirect_uri` is not the one the code was sent to (RFC 6749 §4.1.3).
+    WrongRedirectUri,
+    /// `code_verifier` is missing, or no verifier (RFC 7636 §4.5).
+    NoVerifier,
+    /// The challenge was not made from this verifier (RFC 7636 §4.6).
+    WrongVerifier,
+    /// The code was redeemed before: what came of it is revoked (RFC 6749 §10.5).
+    CodeReplayed,
+    /// No `refresh_token`.
+    NoRefreshToken,
+    /// Nobody was given this refresh token, or too long ago.
+    UnknownRefreshToken,
+    /// The refresh token is another client's (RFC 6749 §6).
+    RefreshTokenOfAnotherClient,
+    /// The refresh token expired.
+    RefreshTokenExpired,
+    /// The grant was revoked.
+    Revoked,
+    /// The refresh token was used before: the grant is revoked (RFC 9700 §4.14.2).
+    RefreshTokenReplayed,
+    /// The user is disabled or gone.
+    UserDisabled,
+    /// The server's `grants` allow this user nothing of what was agreed to any more.
+    NothingGrantedAnyMore,
+    /// The store does not answer.
+    Store,
+    /// The token could not be made.
+    Minting,
 }
 
-impl Refused {
-    /// What the client is told.
-    pub(crate) fn error(self) -> Error {
-        self.texts().0
+impl From<FormError> for Refused {
+    fn from(error: FormError) -> Self {
+        Self::Form(error)
     }
+}
 
-    /// A stable word for logs and metrics.
-    pub(crate) fn reason(self) -> &'static str {
-        self.texts().1
+impl From<AuthenticationError> for Refused {
+    fn from(error: AuthenticationError) -> Self {
+        Self::Client(error)
     }
+}
 
-    /// What the client is told in words. The same for everything that would tell a stranger more than "no".
-    pub(crate) fn description(self) -> &'static str {
-        self.texts().2
+impl From<StoreError> for Refused {
+    /// The store has logged it.
+    fn from(_: StoreError) -> Self {
+        Self::Store
     }
+}
 
-    fn texts(self) -> (Error, &'static str, &'static str) {
-        const CLIENT: &str = "client authentication failed";
+impl From<NoIndex> for Refused {
+    fn from(none: NoIndex) -> Self {
+        match none {
+            NoIndex::Disabled => Self::Client(AuthenticationError::Disabled),
+            NoIndex::Store => Self::Store,
+        }
+    }
+}
+
+impl Refusal for Refused {
+    fn told(&self) -> Told {
         const TARGET: &str = "the resource is not one this client may ask a token for";
+        const CODE: &str = "the code is not valid, expired, was used before, or is not for this request";
+        const REFRESH: &str = "the refresh token is not valid, expired, was used before, or was revoked";
+        let request = |reason, text| Told(OAuthError::InvalidRequest, reason, text);
+        let target = |reason, text| Told(OAuthError::InvalidTarget, reason, text);
+        let scope = |reason, text| Told(OAuthError::InvalidScope, reason, text);
+        let grant = |reason, text| Told(OAuthError::InvalidGrant, reason, text);
         match self {
-            Self::TooLarge => (Error::InvalidRequest, "too_large", "the request body is too long or incomplete"),
-            Self::NotAForm => (
-                Error::InvalidRequest,
-                "not_a_form",
-                "send the parameters as application/x-www-form-urlencoded in the request body",
+            Self::Form(error) => error.told(),
+            Self::Client(error) => error.told(),
+            Self::NoGrantType => request("no_grant_type", "the parameter grant_type is missing"),
+            Self::UnsupportedGrantType => Told(
+                OAuthError::UnsupportedGrantType,
+                "unsupported_grant_type",
+                "use grant_type authorization_code, refresh_token or client_credentials",
             ),
-            Self::Query => {
-                (Error::InvalidRequest, "query", "send the parameters in the request body and none in the URL")
-            }
-            Self::TooManyParameters => (Error::InvalidRequest, "too_many_parameters", "too many parameters"),
-            Self::DuplicateParameter => {
-                (Error::InvalidRequest, "duplicate_parameter", "a parameter may be sent only once")
-            }
-            Self::NoGrantType => (Error::InvalidRequest, "no_grant_type", "the parameter grant_type is missing"),
-            Self::UnsupportedGrantType => {
-                (Error::UnsupportedGrantType, "unsupported_grant_type", "use grant_type client_credentials")
-            }
-            Self::SeveralCredentials => (
-                Error::InvalidRequest,
-                "several_credentials",
-                "authenticate the client in one way and under one client_id",
-            ),
-            Self::NoCredentials => (Error::InvalidClient, "no_credentials", CLIENT),
-            Self::UnreadableCredentials => (Error::InvalidClient, "unreadable_credentials", CLIENT),
-            Self::UnknownClient => (Error::InvalidClient, "unknown_client", CLIENT),
-            Self::WrongMethod => (Error::InvalidClient, "wrong_method", CLIENT),
-            Self::WrongSecret => (Error::InvalidClient, "wrong_secret", CLIENT),
             Self::GrantNotRegistered => {
-                (Error::UnauthorizedClient, "grant_not_registered", "this client may not use this grant_type")
+                Told(OAuthError::UnauthorizedClient, "grant_not_registered", "this client may not use this grant_type")
             }
             Self::SeveralResources => {
-                (Error::InvalidTarget, "several_resources", "ask for one resource at a time: a token has one audience")
+                target("several_resources", "ask for one resource at a time: a token has one audience")
             }
-            Self::NoResource => (Error::InvalidTarget, "no_resource", "name the MCP server in the parameter resource"),
-            Self::MalformedResource => (
-                Error::InvalidTarget,
-                "malformed_resource",
-                "the parameter resource must be an absolute URL without fragment",
-            ),
-            Self::UnknownResource => (Error::InvalidTarget, "unknown_resource", TARGET),
-            Self::ClientNotAllowed => (Error::InvalidTarget, "client_not_allowed", TARGET),
-            Self::PublicServer => (Error::InvalidTarget, "public_server", "this MCP server asks for no tokens"),
-            Self::MalformedScope => {
-                (Error::InvalidScope, "malformed_scope", "separate scopes by single spaces, without quotes")
+            Self::NoResource => target("no_resource", "name the MCP server in the parameter resource"),
+            Self::MalformedResource => {
+                target("malformed_resource", "the parameter resource must be an absolute URL without fragment")
             }
-            Self::NoScopeLeft => {
-                (Error::InvalidScope, "no_scope_left", "this client may have none of these scopes on this resource")
-            }
-            Self::Signing => (Error::Internal, "signing", "the token could not be issued: try again"),
+            Self::UnknownResource => target("unknown_resource", TARGET),
+            Self::ResourceNotGranted => target("resource_not_granted", TARGET),
+            Self::ClientNotAllowed => target("client_not_allowed", TARGET),
+            Self::PublicServer => target("public_server", "this MCP server asks for no tokens"),
+            Self::MalformedScope => scope("malformed_scope", "separate scopes by single spaces, without quotes"),
+            Self::NoScopeLeft => scope("no_scope_left", "this client may have none of these scopes on this resource"),
+            Self::ScopeNotGranted => scope("scope_not_granted", "ask for no more scopes than were granted"),
+            Self::NoCode => request("no_code", "the parameter code is missing"),
+            Self::NoVerifier => grant("no_verifier", "the parameter code_verifier is missing, or is no verifier"),
+            Self::UnknownCode => grant("unknown_code", CODE),
+            Self::CodeOfAnotherClient => grant("code_of_another_client", CODE),
+            Self::CodeExpired => grant("code_expired", CODE),
+            Self::WrongRedirectUri => grant("wrong_redirect_uri", CODE),
+            Self::WrongVerifier => grant("wrong_verifier", CODE),
+            Self::CodeReplayed => grant("code_replayed", CODE),
+            Self::NoRefreshToken => request("no_refresh_token", "the parameter refresh_token is missing"),
+            Self::UnknownRefreshToken => grant("unknown_refresh_token", REFRESH),
+            Self::RefreshTokenOfAnotherClient => grant("refresh_token_of_another_client", REFRESH),
+            Self::RefreshTokenExpired => grant("refresh_token_expired", REFRESH),
+            Self::Revoked => grant("revoked", REFRESH),
+            Self::RefreshTokenReplayed => grant("refresh_token_replayed", REFRESH),
+            Self::UserDisabled => grant("user_disabled", "the user has to log in again"),
+            Self::NothingGrantedAnyMore => grant("nothing_granted_any_more", "the user has to log in again"),
+            Self::Store => Told(OAuthError::Unavailable, "store", "the server cannot answer now: try again"),
+            Self::Minting => Told(OAuthError::Internal, "minting", "the token could not be issued: try again"),
         }
     }
 }

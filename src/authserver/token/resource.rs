@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use lumoauth_core::{IssuerUrl, ResourceUri, ScopeSet, scope::Hierarchy};
 
-use super::{Refused, client::Authenticated, scopes::Offer};
+use super::{Refused, scopes::Offer};
 use crate::{
     api::v1alpha1::AuthMode,
     authserver::{
         REGISTRY_SCOPE,
+        clients::OAuthClient,
         org::{Org, Target},
         parameters::Parameters,
     },
@@ -45,69 +46,91 @@ impl Audience {
     /// The scopes it knows.
     pub(super) fn offer(&self) -> Offer<'_> {
         match self {
-            Self::Server(target) => {
-                let policy = &target.server.policy;
-                Offer {
-                    required: Cow::Borrowed(policy.required_scopes()),
-                    declared: policy.declared_scopes(),
-                    hierarchy: Cow::Borrowed(policy.hierarchy()),
-                }
-            }
+            Self::Server(target) => offer(target),
             Self::Registry(_) => {
                 let only = ScopeSet::from_iter([REGISTRY_SCOPE.clone()]);
                 Offer {
                     required: Cow::Owned(only.clone()),
                     declared: only,
                     hierarchy: Cow::Owned(Hierarchy::default()),
+                    unlimited: false,
                 }
             }
         }
     }
 }
 
-/// The resource a request names, or the only one it can mean.
-pub(super) fn choose(
-    org: &Org,
-    parameters: &Parameters<'_>,
-    authenticated: &Authenticated<'_>,
-) -> Result<Audience, Refused> {
-    let mut named = parameters.all("resource");
-    match (named.next(), named.next()) {
-        (Some(_), Some(_)) => Err(Refused::SeveralResources),
-        (Some(resource), None) => find(org, resource, authenticated),
-        (None, _) => only_one(org, authenticated),
+/// The scopes a server knows.
+pub(super) fn offer(target: &Target) -> Offer<'_> {
+    let policy = &target.server.policy;
+    Offer {
+        required: Cow::Borrowed(policy.required_scopes()),
+        declared: policy.declared_scopes(),
+        hierarchy: Cow::Borrowed(policy.hierarchy()),
+        unlimited: true,
     }
 }
 
-fn find(org: &Org, resource: &str, authenticated: &Authenticated<'_>) -> Result<Audience, Refused> {
-    let resource = ResourceUri::parse(resource).map_err(|_| Refused::MalformedResource)?;
-    if resource.is_named_by(org.issuer.as_str()) {
-        return Ok(Audience::Registry(org.issuer.clone()));
+/// The resource that a client asks for, which acts for itself; or the only one it can mean.
+pub(super) fn choose(org: &Org, form: &Parameters<'_>, client: &OAuthClient) -> Result<Audience, Refused> {
+    match named(form)? {
+        Some(resource) if resource.is_named_by(org.issuer.as_str()) => Ok(Audience::Registry(org.issuer.clone())),
+        Some(resource) => admitted(org.server_of(&resource), client).map(Audience::Server),
+        None => only_one(org, client),
     }
-    let target = org.server_of(&resource).ok_or(Refused::UnknownResource)?;
-    if !may_use(authenticated, &target) {
+}
+
+/// The resource that a client asks for, of those a user agreed to, with the scopes agreed to there; or the only one.
+pub(super) fn granted<'a>(
+    org: &Org,
+    form: &Parameters<'_>,
+    client: &OAuthClient,
+    agreed: &'a [(ResourceUri, ScopeSet)],
+) -> Result<(Target, &'a ScopeSet), Refused> {
+    let name = named(form)?;
+    let (resource, scopes) = match (&name, agreed) {
+        (Some(name), _) => {
+            let found = agreed.iter().find(|(resource, _)| resource.canonical() == name.canonical());
+            found.ok_or(Refused::ResourceNotGranted)?
+        }
+        (None, [only]) => only,
+        (None, _) => return Err(Refused::NoResource),
+    };
+    let target = admitted(org.server_of(resource), client)?;
+    if name.is_none() && target.server.require_resource_param {
+        return Err(Refused::NoResource);
+    }
+    Ok((target, scopes))
+}
+
+/// The `resource` of a request: at most one, because a token has one audience.
+fn named(form: &Parameters<'_>) -> Result<Option<ResourceUri>, Refused> {
+    let mut named = form.all("resource");
+    match (named.next(), named.next()) {
+        (Some(_), Some(_)) => Err(Refused::SeveralResources),
+        (Some(resource), None) => ResourceUri::parse(resource).map(Some).map_err(|_| Refused::MalformedResource),
+        (None, _) => Ok(None),
+    }
+}
+
+/// A server that enforces tokens, and that the client may use.
+fn admitted(target: Option<Target>, client: &OAuthClient) -> Result<Target, Refused> {
+    let target = target.ok_or(Refused::UnknownResource)?;
+    if !client.may_use(&target) {
         return Err(Refused::ClientNotAllowed);
     }
     match target.server.auth_mode {
-        AuthMode::OAuth => Ok(Audience::Server(target)),
+        AuthMode::OAuth => Ok(target),
         AuthMode::None => Err(Refused::PublicServer),
     }
 }
 
 /// `resource` may be left out by a client that may use one server only, if that server says so.
-fn only_one(org: &Org, authenticated: &Authenticated<'_>) -> Result<Audience, Refused> {
+fn only_one(org: &Org, client: &OAuthClient) -> Result<Audience, Refused> {
     let mut usable =
-        org.servers().filter(|target| target.server.auth_mode == AuthMode::OAuth && may_use(authenticated, target));
+        org.servers().filter(|target| target.server.auth_mode == AuthMode::OAuth && client.may_use(target));
     match (usable.next(), usable.next()) {
         (Some(target), None) if !target.server.require_resource_param => Ok(Audience::Server(target)),
         _ => Err(Refused::NoResource),
     }
-}
-
-/// Whether client and server admit each other: `servers` of the one, `allowedClients` of the other.
-fn may_use(authenticated: &Authenticated<'_>, target: &Target) -> bool {
-    let servers = &authenticated.client.servers;
-    let allowed = target.server.policy.allowed_clients();
-    (servers.is_empty() || servers.contains(&target.entry.key))
-        && allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.admits(&authenticated.id)))
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use lumoauth_core::{ScopeSet, scope::Hierarchy};
 
 use super::Refused;
+use crate::authserver::clients::ScopeLimit;
 
 /// Asks that the access outlast the login.
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -17,17 +18,48 @@ pub(super) struct Offer<'a> {
     pub(super) declared: ScopeSet,
     /// Which of them includes which.
     pub(super) hierarchy: Cow<'a, Hierarchy>,
+    /// Whether a client without a limit of its own may have them.
+    pub(super) unlimited: bool,
 }
 
-/// What a client gets that asks for `asked` and may have `limit`: the part of it that the resource knows and the client
-/// may have, itself or within a scope that implies it. Scopes beyond that are left out, and the response says so;
-/// nothing at all is refused.
-pub(super) fn grant(asked: Option<&str>, limit: &ScopeSet, offer: &Offer<'_>) -> Result<ScopeSet, Refused> {
+impl Offer<'_> {
+    /// The part of it that a client with this limit may have, itself or within a scope that implies it. Only what the
+    /// resource declares can be implied: a foreign scope of the same name opens nothing here.
+    fn within(&self, limit: &ScopeLimit) -> ScopeSet {
+        match limit {
+            ScopeLimit::Only(scopes) => self.hierarchy.expand(&scopes.intersection(&self.declared)),
+            ScopeLimit::Any if self.unlimited => self.declared.clone(),
+            ScopeLimit::Any => ScopeSet::default(),
+        }
+    }
+}
+
+/// What a client gets that asks for `asked` and may have `limit`. Scopes beyond that are left out, and the response says
+/// so; nothing at all is refused.
+pub(super) fn grant(asked: Option<&str>, limit: &ScopeLimit, offer: &Offer<'_>) -> Result<ScopeSet, Refused> {
     let wanted = asked.map(parse).transpose()?.flatten().unwrap_or_else(|| ScopeSet::clone(&offer.required));
-    // Only what the resource declares can be implied: a foreign scope of the same name opens nothing here.
-    let allowed = offer.hierarchy.expand(&limit.intersection(&offer.declared));
-    let granted = wanted.intersection(&allowed).intersection(&offer.declared);
+    let granted = wanted.intersection(&offer.within(limit)).intersection(&offer.declared);
     if granted.is_empty() && !wanted.is_empty() { Err(Refused::NoScopeLeft) } else { Ok(granted) }
+}
+
+/// What of the scopes that a user agreed to is asked for: all, or as few as named, and never more (RFC 6749 §6).
+/// A scope may be asked for that one agreed to implies.
+pub(super) fn narrow(asked: Option<&str>, agreed: &ScopeSet, hierarchy: &Hierarchy) -> Result<ScopeSet, Refused> {
+    let Some(wanted) = asked.map(parse).transpose()?.flatten() else { return Ok(agreed.clone()) };
+    if wanted.is_subset(&hierarchy.expand(agreed)) { Ok(wanted) } else { Err(Refused::ScopeNotGranted) }
+}
+
+/// What of `wanted` may still be given: by the server's `grants` as they are now (`grantable`) and within the client's
+/// limit as it is now.
+pub(super) fn still(
+    wanted: &ScopeSet,
+    grantable: &ScopeSet,
+    limit: &ScopeLimit,
+    offer: &Offer<'_>,
+) -> Result<ScopeSet, Refused> {
+    let allowed = offer.within(limit).intersection(grantable).intersection(&offer.declared);
+    let left = wanted.intersection(&allowed);
+    if left.is_empty() && !wanted.is_empty() { Err(Refused::NothingGrantedAnyMore) } else { Ok(left) }
 }
 
 /// The scopes a request names; `None` if it names none. `offline_access` asks for a refresh token and names nothing a
@@ -56,6 +88,7 @@ mod tests {
             required: Cow::Owned(set(required)),
             declared: declared.iter().map(|(scope, _)| scope.clone()).collect(),
             hierarchy: Cow::Owned(Hierarchy::new(declared.iter().map(|(scope, implies)| (scope, implies))).unwrap()),
+            unlimited: true,
         }
     }
 
@@ -85,7 +118,7 @@ mod tests {
         #[case] granted: Option<&str>,
     ) {
         let expected = granted.map(set).ok_or(Refused::NoScopeLeft);
-        assert_eq!(grant(asked, &set(limit), &offer(required)), expected);
+        assert_eq!(grant(asked, &ScopeLimit::Only(set(limit)), &offer(required)), expected);
     }
 
     #[rstest]
@@ -95,6 +128,50 @@ mod tests {
     #[case("\"read\"")]
     #[case("r\u{e9}ad")]
     fn rfc6749_3_3_syntax(#[case] asked: &str) {
-        assert_eq!(grant(Some(asked), &set("read"), &offer("read")), Err(Refused::MalformedScope));
+        assert_eq!(grant(Some(asked), &ScopeLimit::Any, &offer("read")), Err(Refused::MalformedScope));
+    }
+
+    #[test]
+    fn a_client_without_a_limit() {
+        let mut offer = offer("read");
+        assert_eq!(grant(Some("read admin other"), &ScopeLimit::Any, &offer), Ok(set("admin read")));
+        offer.unlimited = false;
+        assert_eq!(grant(None, &ScopeLimit::Any, &offer), Err(Refused::NoScopeLeft));
+    }
+
+    #[rstest]
+    #[case::all(None, "read write", Ok("read write"))]
+    #[case::fewer(Some("read"), "read export", Ok("read"))]
+    #[case::an_implied_one(Some("read"), "admin", Ok("read"))]
+    #[case::never_more(Some("read write"), "read", Err(Refused::ScopeNotGranted))]
+    #[case::not_what_implies_it(Some("admin"), "write", Err(Refused::ScopeNotGranted))]
+    #[case::offline_access_says_nothing(Some("offline_access"), "read", Ok("read"))]
+    #[case::malformed(Some("read  write"), "read write", Err(Refused::MalformedScope))]
+    #[case::nothing_was_agreed(None, "", Ok(""))]
+    #[case::something_of_nothing(Some("read"), "", Err(Refused::ScopeNotGranted))]
+    fn rfc6749_6_never_more_than_granted(
+        #[case] asked: Option<&str>,
+        #[case] agreed: &str,
+        #[case] expected: Result<&str, Refused>,
+    ) {
+        assert_eq!(narrow(asked, &set(agreed), &offer("").hierarchy), expected.map(set));
+    }
+
+    #[rstest]
+    #[case::as_before("read write", "read write admin", ScopeLimit::Any, Some("read write"))]
+    #[case::the_grants_were_cut("read write", "read", ScopeLimit::Any, Some("read"))]
+    #[case::the_client_was_cut("read write", "read write", ScopeLimit::Only(set("read")), Some("read"))]
+    #[case::the_client_holds_what_implies_it("read", "read", ScopeLimit::Only(set("admin")), Some("read"))]
+    #[case::the_server_forgot_it("other", "other", ScopeLimit::Any, None)]
+    #[case::nothing_left("write", "read", ScopeLimit::Any, None)]
+    #[case::nothing_was_wanted("", "", ScopeLimit::Any, Some(""))]
+    fn what_is_still_granted(
+        #[case] wanted: &str,
+        #[case] grantable: &str,
+        #[case] limit: ScopeLimit,
+        #[case] left: Option<&str>,
+    ) {
+        let expected = left.map(set).ok_or(Refused::NothingGrantedAnyMore);
+        assert_eq!(still(&set(wanted), &set(grantable), &limit, &offer("")), expected);
     }
 }

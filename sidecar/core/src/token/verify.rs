@@ -48,6 +48,11 @@ impl<'a> Unverified<'a> {
         &self.issuer
     }
 
+    /// `aud`, unverified: good for nothing but choosing among resources of ours.
+    pub fn audience(&self) -> Option<&str> {
+        claims::sole_audience(&self.jws.claims)
+    }
+
     /// `kid` of the header.
     pub fn key_id(&self) -> Option<&str> {
         self.jws.header.key_id.as_deref()

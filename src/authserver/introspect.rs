@@ -1,0 +1,198 @@
+//! Introspection (RFC 7662): for the client a token was issued to, and for the servers' `introspectionClients`.
+
+use axum::{
+    extract::{State as Extract, rejection::BytesRejection},
+    response::Response,
+};
+use bytes::Bytes;
+use http::{HeaderMap, Uri};
+use lumoauth_core::ClientId;
+use serde::Serialize;
+
+use super::{
+    authenticate::{self, AuthenticationError, Presented},
+    clients::{OAuthClient, resolve},
+    documents,
+    errors::ApiError,
+    form::{self, FormError},
+    issued::{Issued, recognize},
+    oauth::{OAuthError, Refusal, Told},
+    org::{Org, OrgError, State},
+    parameters::Parameters,
+    store::{RefreshToken, StoreError, UserId},
+};
+
+/// Why nothing is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The parameters cannot be read.
+    Form(FormError),
+    /// The client is not authenticated.
+    Client(AuthenticationError),
+    /// The client cannot prove who it is, and anybody could ask in its name (RFC 7662 §2.1).
+    PublicClient,
+    /// No `token`.
+    NoToken,
+    /// The store does not answer.
+    Store,
+}
+
+impl From<StoreError> for Refused {
+    /// The store has logged it.
+    fn from(_: StoreError) -> Self {
+        Self::Store
+    }
+}
+
+impl Refusal for Refused {
+    fn told(&self) -> Told {
+        match self {
+            Self::Form(error) => error.told(),
+            Self::Client(error) => error.told(),
+            Self::PublicClient => {
+                Told(OAuthError::InvalidClient, "public_client", "only clients that can prove who they are may ask")
+            }
+            Self::NoToken => Told(OAuthError::InvalidRequest, "no_token", "the parameter token is missing"),
+            Self::Store => AuthenticationError::Store.told(),
+        }
+    }
+}
+
+/// What is said of a token that is active (RFC 7662 §2.2).
+#[derive(Serialize)]
+struct Active<'a> {
+    active: bool,
+    token_type: &'static str,
+    iss: &'a str,
+    client_id: &'a str,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    exp: u64,
+    iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
+}
+
+/// All that is said of any other: not why, nor whether it ever was one.
+const INACTIVE: &[u8] = br#"{"active":false}"#;
+
+/// Answers `POST oauth/introspect`.
+pub(super) async fn introspect(
+    Extract(state): Extract<State>,
+    org: Result<Org, OrgError>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let org = org.map_err(ApiError::unknown_tenant)?;
+    let answer = match form::read(&headers, &uri, body.as_ref()) {
+        Ok(form) => answer(&state, &org, &headers, &form).await,
+        Err(error) => Err(Refused::Form(error)),
+    };
+    answer.map(documents::private).map_err(|refused| ApiError::refused(&refused))
+}
+
+async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters<'_>) -> Result<Vec<u8>, Refused> {
+    let presented = Presented::read(headers, form).map_err(Refused::Client)?;
+    let client = authenticate::find(state, org, &presented).await.map_err(Refused::Client)?;
+    let authenticated = authenticate::prove(state, org, client, &presented).await.map_err(Refused::Client)?;
+    let caller = authenticated.client();
+    if !caller.is_confidential() {
+        return Err(Refused::PublicClient);
+    }
+    let text = form.get("token").ok_or(Refused::NoToken)?;
+    let said = match recognize(state, org, text).await? {
+        Some(Issued::Access { token, audience, status }) => {
+            if !may_see(org, caller, &token.client, audience.as_str())
+                || !is_known(state, org, &token.client).await
+                || state.statuses.is_revoked(&state.store, &org.id, status, org.now).await?
+            {
+                None
+            } else {
+                let user = Holder::of(state, org, &token.subject).await?;
+                user.map(|user| {
+                    serde_json::to_vec(&Active {
+                        active: true,
+                        token_type: "Bearer",
+                        iss: org.issuer.as_str(),
+                        client_id: token.client.as_str(),
+                        sub: &token.subject,
+                        username: user.name(),
+                        aud: Some(audience.as_str()),
+                        scope: token.scopes.to_string(),
+                        exp: token.expires_at.0,
+                        iat: token.issued_at.0,
+                        jti: token.id.as_deref(),
+                    })
+                })
+            }
+        }
+        Some(Issued::Refresh(token)) if works(&token, caller, org) => {
+            let user = Holder::of(state, org, token.grant.user.as_str()).await?;
+            user.map(|user| {
+                serde_json::to_vec(&Active {
+                    active: true,
+                    token_type: "refresh_token",
+                    iss: org.issuer.as_str(),
+                    client_id: token.grant.client.as_str(),
+                    sub: token.grant.user.as_str(),
+                    username: user.name(),
+                    aud: None,
+                    scope: String::new(),
+                    exp: token.expires_at.0,
+                    iat: token.grant.created_at.0,
+                    jti: None,
+                })
+            })
+        }
+        _ => None,
+    };
+    // Strings and numbers: there is none serde_json could refuse.
+    Ok(said.transpose().ok().flatten().unwrap_or_else(|| INACTIVE.to_vec()))
+}
+
+/// RFC 7662 §4: a token is shown to the client it was issued to, and to those that its server names.
+fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &str) -> bool {
+    let of_server = || {
+        let target = org.servers().find(|target| target.server.resource.as_str() == audience);
+        target.is_some_and(|target| target.server.introspection_clients.contains(&caller.id))
+    };
+    caller.id == *client || of_server()
+}
+
+/// Whether the client that holds a token may still ask for one.
+async fn is_known(state: &State, org: &Org, client: &ClientId) -> bool {
+    resolve(state, org, client).await.is_ok()
+}
+
+/// A refresh token is nobody's business but its client's.
+fn works(token: &RefreshToken, caller: &OAuthClient, org: &Org) -> bool {
+    token.grant.client == caller.id && !token.grant.revoked && token.used_at.is_none() && org.now < token.expires_at
+}
+
+/// Who a token speaks for.
+enum Holder {
+    User(String),
+    Client,
+}
+
+impl Holder {
+    /// None: a user who is disabled or gone.
+    async fn of(state: &State, org: &Org, subject: &str) -> Result<Option<Self>, StoreError> {
+        let Some(id) = UserId::parse(subject) else { return Ok(Some(Self::Client)) };
+        let user = state.store.user(&org.id, &id).await?.filter(|user| !user.disabled);
+        Ok(user.map(|user| Self::User(user.name.as_str().to_owned())))
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::User(name) => Some(name),
+            Self::Client => None,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Which token gets which index.
+//!
+//! A token's index comes from a block that this process leased for its client, so that revoking the client revokes the
+//! block; grants share blocks. The next block is leased when a quarter of one is left, by one task, so that nobody
+//! waits; who finds none waits for that task.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use lumoauth_core::{ClientId, UnixTime, token::MAX_LIFETIME_SECONDS};
+
+use super::{NoIndex, lists::Lists};
+use crate::{
+    authserver::store::{Block, StatusIndex, Store},
+    registry::OrgId,
+};
+
+/// For how long a block is used at least, in seconds.
+const USE: u64 = 3600;
+/// For how long it is leased: the last token that is given an index of it ends before.
+const LEASE: u64 = USE + MAX_LIFETIME_SECONDS + 60;
+/// The most clients that have a block in memory. What is given up costs the rest of a block.
+const MAX_HOLDERS: usize = 10_000;
+
+type Key = (OrgId, Option<ClientId>);
+
+#[derive(Default)]
+pub(super) struct Allocator(Mutex<HashMap<Key, Arc<Holder>>>);
+
+/// The blocks of one client, or those for the grants of one organization.
+#[derive(Default)]
+struct Holder {
+    blocks: Mutex<Blocks>,
+    /// Held by the one who leases.
+    leasing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Blocks {
+    current: Option<Lease>,
+    next: Option<Lease>,
+    /// A task was sent for the next one.
+    ordered: bool,
+}
+
+/// A block, and how much of it is used.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    block: Block,
+    used: u32,
+    until: UnixTime,
+    /// The second in which it was known not to be revoked.
+    sound_at: UnixTime,
+}
+
+/// What came of asking for an index.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// This one.
+    Index(StatusIndex),
+    /// This one, and the asker has to see to the next block.
+    Last(StatusIndex),
+    /// First it has to be seen whether the block with this index is revoked.
+    Doubtful(StatusIndex),
+    /// There is none.
+    None,
+}
+
+impl Blocks {
+    /// An index for a token that ends at `expires_at`.
+    fn take(&mut self, expires_at: UnixTime, now: UnixTime) -> Taken {
+        let usable = |lease: &Lease| lease.used < lease.block.len && expires_at.plus(60) <= lease.until;
+        if !self.current.as_ref().is_some_and(usable) {
+            self.current = self.next.take().filter(usable);
+        }
+        let (is_last, Some(lease)) = (self.next.is_none() && !self.ordered, self.current.as_mut()) else {
+            return Taken::None;
+        };
+        if lease.sound_at != now {
+            return Taken::Doubtful(StatusIndex { list: lease.block.list, index: lease.block.first });
+        }
+        let index = StatusIndex { list: lease.block.list, index: lease.block.first.saturating_add(lease.used) };
+        lease.used += 1;
+        let left = lease.block.len.saturating_sub(lease.used);
+        if is_last && left <= lease.block.len / 4 {
+            self.ordered = true;
+            return Taken::Last(index);
+        }
+        Taken::Index(index)
+    }
+
+    /// What was found out about the block that begins with `first`.
+    fn judge(&mut self, first: StatusIndex, revoked: bool, now: UnixTime) {
+        let is_it = |lease: &Lease| lease.block.list == first.list && lease.block.first == first.index;
+        if let Some(lease) = self.current.as_mut().filter(|lease| is_it(lease)) {
+            if revoked {
+                self.current = None;
+            } else {
+                lease.sound_at = now;
+            }
+        }
+    }
+
+    /// Takes a new block in.
+    fn put(&mut self, lease: Lease) {
+        self.ordered = false;
+        match self.current {
+            None => self.current = Some(lease),
+            Some(_) => self.next = Some(lease),
+        }
+    }
+
+    fn needs_one(&self) -> bool {
+        self.current.is_none() || (self.ordered && self.next.is_none())
+    }
+}
+
+impl Holder {
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leases a block, unless somebody else did in the meantime.
+    async fn lease(&self, store: &Store, (org, client): &Key, now: UnixTime) -> Result<(), NoIndex> {
+        let _one_at_a_time = self.leasing.lock().await;
+        if !self.blocks().needs_one() {
+            return Ok(());
+        }
+        let until = now.plus(LEASE);
+        let leased = store.lease_block(org, client.as_ref(), until).await;
+        let mut blocks = self.blocks();
+        match leased {
+            Ok(Some(block)) => {
+                blocks.put(Lease { block, used: 0, until, sound_at: now });
+                Ok(())
+            }
+            Ok(None) => Err(NoIndex::Disabled),
+            Err(_) => {
+                blocks.ordered = false;
+                Err(NoIndex::Store)
+            }
+        }
+    }
+}
+
+impl Allocator {
+    fn holder(&self, key: &Key) -> Arc<Holder> {
+        let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holder) = holders.get(key) {
+            return Arc::clone(holder);
+        }
+        if holders.len() >= MAX_HOLDERS {
+            if let Some(any) = holders.keys().next().cloned() {
+                holders.remove(&any);
+            }
+        }
+        Arc::clone(holders.entry(key.clone()).or_default())
+    }
+
+    /// An index for a token that ends at `expires_at`, or for a grant.
+    pub(super) async fn index(
+        &self,
+        lists: &Lists,
+        store: &Store,
+        (org, client): (&OrgId, Option<&ClientId>),
+        expires_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<StatusIndex, NoIndex> {
+        let key = (org.clone(), client.cloned());
+        let holder = self.holder(&key);
+        // Leased, found revoked, leased again: who needs more rounds is being revoked all the time.
+        for _ in 0..16 {
+            let taken = holder.blocks().take(expires_at, now);
+            match taken {
+                Taken::Index(index) => return Ok(index),
+                Taken::Last(index) => {
+                    let (holder, store) = (Arc::clone(&holder), store.clone());
+                    tokio::spawn(async move { holder.lease(&store, &key, now).await });
+                    return Ok(index);
+                }
+                Taken::Doubtful(first) => {
+                    // A store that is away cannot say it, and what it would have said holds all the same: whoever asks
+                    // for the list sees the whole block revoked.
+                    let bits = lists.bits(store, org, first.list, now).await;
+                    let revoked = bits.is_ok_and(|bits| bits.is_none_or(|bits| bits.is_set(first.index)));
+                    holder.blocks().judge(first, revoked, now);
+                }
+                Taken::None => holder.lease(store, &key, now).await?,
+            }
+        }
+        Err(NoIndex::Store)
+    }
+}

@@ -1,0 +1,151 @@
+//! The refresh token grant (RFC 6749 §6) with rotation (RFC 9700 §4.14.2).
+//!
+//! Each use gives a new token and ends the old one. A client that lost the answer may ask again for 30 seconds, as long
+//! as the new token was not used, and is given the same one: it is made from the old one and a stored salt. Anything
+//! else is a second holder, and the grant ends, with its access tokens. A request that is refused for another reason
+//! does not use the token up.
+
+use lumoauth_core::{ClientId, UnixTime};
+
+use super::{
+    Parameters, REFRESH_TOKEN_SECONDS, Refused, Trail,
+    mint::{self, Order},
+    person,
+    resource::{self, Audience},
+};
+use crate::authserver::{
+    artefact::{Artefact, Digest, random},
+    authenticate::Authenticated,
+    org::{Org, State},
+    store::{RefreshToken, Rotated, Rotation},
+};
+
+/// The steps, in order.
+pub(super) async fn issue(
+    state: &State,
+    org: &Org,
+    form: &Parameters<'_>,
+    authenticated: &Authenticated,
+    trail: &mut Trail,
+) -> Result<Vec<u8>, Refused> {
+    let client = authenticated.client();
+    let presented = form.get("refresh_token").ok_or(Refused::NoRefreshToken)?;
+    let digest = Digest::of(presented);
+    let token = state.store.refresh_token(&org.id, &digest).await?.ok_or(Refused::UnknownRefreshToken)?;
+    bound_to(&token, &client.id)?;
+    let grant = &token.grant;
+    (trail.user, trail.grant) = (Some(grant.user.clone()), Some(grant.id.clone()));
+    alive(&token, org.now)?;
+    let exchange = Exchange { state, org, presented, digest };
+    // A second use must be noticed whatever else is wrong with the request.
+    let again = if token.used_at.is_some() { Some(exchange.rotate().await?) } else { None };
+
+    let (target, agreed) = resource::granted(org, form, client, &grant.resources)?;
+    let audience = Audience::Server(target.clone());
+    trail.resource = Some(audience.identifier().to_owned());
+    let user = person::find(state, org, &grant.user).await?;
+    let scope = person::scopes(&user, client, &target, agreed, form.get("scope"))?;
+    let (subject, status) = (grant.user.as_str(), grant.status);
+    let minted = mint::mint(org, &Order { subject, client: &client.id, audience: &audience, scope: &scope, status })?;
+    let successor = match again {
+        Some(successor) => successor,
+        None => exchange.rotate().await?,
+    };
+    trail.minted(&minted);
+    minted.response(Some(&successor))
+}
+
+/// One presented token.
+struct Exchange<'a> {
+    state: &'a State,
+    org: &'a Org,
+    presented: &'a str,
+    digest: Digest,
+}
+
+impl Exchange<'_> {
+    /// The token that follows.
+    async fn rotate(&self) -> Result<Artefact, Refused> {
+        let (state, org) = (self.state, self.org);
+        let salt = random::<32>().map_err(|_| Refused::Minting)?;
+        let successor = Artefact::successor(&salt, self.presented);
+        let rotation = Rotation {
+            old: self.digest,
+            salt,
+            new: successor.digest(),
+            expires_at: org.now.plus(REFRESH_TOKEN_SECONDS),
+            now: org.now,
+        };
+        match state.store.rotate(&org.id, &rotation).await? {
+            Rotated::Fresh => Ok(successor),
+            Rotated::Retry { salt } => Ok(Artefact::successor(&salt, self.presented)),
+            Rotated::Reused => {
+                state.statuses.forget(&org.id);
+                Err(Refused::RefreshTokenReplayed)
+            }
+            Rotated::Unknown => Err(Refused::Revoked),
+        }
+    }
+}
+
+/// RFC 6749 §6: the token was issued to this client. Another one does no harm with it.
+fn bound_to(token: &RefreshToken, client: &ClientId) -> Result<(), Refused> {
+    if token.grant.client == *client { Ok(()) } else { Err(Refused::RefreshTokenOfAnotherClient) }
+}
+
+/// Whether the token can be good for anything.
+fn alive(token: &RefreshToken, now: UnixTime) -> Result<(), Refused> {
+    match token {
+        token if token.grant.revoked => Err(Refused::Revoked),
+        token if token.used_at.is_none() && token.expires_at <= now => Err(Refused::RefreshTokenExpired),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authserver::store::{Grant, GrantId, StatusIndex, UserId};
+    use rstest::rstest;
+
+    fn token(revoked: bool, used: bool) -> RefreshToken {
+        RefreshToken {
+            grant: Grant {
+                id: GrantId::generate().unwrap(),
+                user: UserId::generate().unwrap(),
+                client: ClientId::parse("mcpc_a").unwrap(),
+                resources: Vec::new(),
+                offline: true,
+                status: StatusIndex { list: 0, index: 0 },
+                created_at: UnixTime(0),
+                keep_until: UnixTime(1000),
+                revoked,
+            },
+            expires_at: UnixTime(100),
+            used_at: used.then_some(UnixTime(50)),
+        }
+    }
+
+    #[rstest]
+    #[case("mcpc_a", Ok(()))]
+    #[case("mcpc_b", Err(Refused::RefreshTokenOfAnotherClient))]
+    fn rfc6749_6_bound_to_the_client(#[case] client: &str, #[case] expected: Result<(), Refused>) {
+        assert_eq!(bound_to(&token(false, false), &ClientId::parse(client).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::fresh(false, false, 99, Ok(()))]
+    #[case::expired(false, false, 100, Err(Refused::RefreshTokenExpired))]
+    #[case::revoked(true, false, 0, Err(Refused::Revoked))]
+    #[case::used_is_for_the_store_to_judge(false, true, 60, Ok(()))]
+    #[case::used_and_expired_too(false, true, 100, Ok(()))]
+    #[case::used_and_revoked(true, true, 60, Err(Refused::Revoked))]
+    fn what_a_token_can_be_good_for(
+        #[case] revoked: bool,
+        #[case] used: bool,
+        #[case] now: u64,
+        #[case] expected: Result<(), Refused>,
+    ) {
+        assert_eq!(alive(&token(revoked, used), UnixTime(now)), expected);
+    }
+}
