@@ -89,6 +89,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
+        // An age is as of now.
+        self.config.status_list_age();
         let mut out = String::new();
         match encode(&mut out, &self.registry) {
             Ok(()) => typed(StatusCode::OK, OPEN_METRICS, out.into()),

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    jwks::JwksLimits,
+    authenticate::IssuerLimits,
     metrics::{Metrics, ReloadResult},
     site::{Mode, Running, SiteError},
 };
@@ -44,7 +44,7 @@ struct Inner {
     loading: Mutex<()>,
     changes: watch::Sender<()>,
     last_refusal: Mutex<Option<LastRefusal>>,
-    limits: JwksLimits,
+    limits: IssuerLimits,
     metrics: Metrics,
 }
 
@@ -74,6 +74,9 @@ pub struct ConfigReport {
     pub deny_reason: Option<String>,
     /// The newer configuration it would not take.
     pub last_refusal: Option<LastRefusal>,
+    /// How old the oldest Token Status List is that tokens name, in seconds.
+    #[serde(default)]
+    pub status_list_age_seconds: Option<u64>,
 }
 
 /// The states of a sidecar.
@@ -89,7 +92,7 @@ pub enum ReportedState {
 }
 
 impl ConfigHandle {
-    pub(crate) fn new(limits: JwksLimits, metrics: Metrics) -> Self {
+    pub(crate) fn new(limits: IssuerLimits, metrics: Metrics) -> Self {
         Self(Arc::new(Inner {
             running: ArcSwapOption::empty(),
             loading: Mutex::new(()),
@@ -178,7 +181,17 @@ impl ConfigHandle {
             config_version: running.as_ref().map(|running| running.version),
             deny_reason,
             last_refusal: self.0.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            status_list_age_seconds: self.status_list_age().map(|age| age.as_secs()),
         }
+    }
+
+    /// The age of the oldest status list in use, which is also what the metric shows from now on.
+    pub(crate) fn status_list_age(&self) -> Option<Duration> {
+        let running = self.current();
+        let protected = running.as_deref().and_then(Running::site).and_then(|site| site.protected.as_deref());
+        let age = protected.and_then(|protected| protected.trust.oldest_status());
+        self.0.metrics.status_list_age(age.unwrap_or_default());
+        age
     }
 
     /// The log level the configuration asks for; `None` while nothing is enforced.

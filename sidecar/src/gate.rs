@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION, reques
 use hyper::body::Incoming;
 use lumoauth_core::{
     mcp::{self, McpHeaders, Message},
-    policy::{Decision, Operation, Permit, Principal, decide, decide_open},
+    policy::{Decision, Operation, Permit, decide, decide_open},
 };
 
 use crate::{
     audit::{Line, RequestIds},
-    authenticate::Trust,
+    authenticate::{Caller, Trust},
     body::{self, Body, BodyTimes},
     budget::Budget,
+    clock::now,
     config::ConfigHandle,
     credentials,
     forward::{self, Call},
@@ -22,7 +23,7 @@ use crate::{
     hygiene::{self, Route},
     metrics::{Metrics, method_class},
     refusal::{Malformed, Refusal, Unavailable},
-    relay::{Grant, Watch, now},
+    relay::{Grant, Watch},
     respond,
     site::{Mode, Protected, Running, Site},
     wellknown,
@@ -41,7 +42,7 @@ pub(crate) struct Gate {
 struct Case {
     request_id: String,
     origin: Option<HeaderValue>,
-    caller: Option<Principal>,
+    caller: Option<Caller>,
     subject: Subject,
     /// Whether the audit line is written: there is one per decision.
     decided: bool,
@@ -162,7 +163,8 @@ impl Gate {
             Subject::Message(message) => Some(Arc::clone(message)),
             Subject::Unread | Subject::EndSession => None,
         };
-        let watch = Watch::new(Grant::new(permit, message, Arc::clone(running), self.config.clone()));
+        let status = case.caller.as_ref().and_then(|caller| caller.status.clone());
+        let watch = Watch::new(Grant::new(permit, message, Arc::clone(running), status, self.config.clone()));
         // The body may have taken its time: what was true of the head may not be any more.
         if let Some(end) = watch.ended() {
             return Err(end.into());
@@ -193,7 +195,7 @@ impl Gate {
             return;
         }
         let (method, name) = case.subject.words();
-        let caller = case.caller.as_ref().map(Principal::identity);
+        let caller = case.caller.as_ref().map(|caller| caller.principal.identity());
         let server = running.map(|running| &running.server);
         Line { server, caller, method, name, decision, reason, request_id: &case.request_id }.write();
         self.metrics.decided(decision, reason, case.subject.class());
@@ -204,9 +206,8 @@ fn unambiguous(framing: &Framing) -> Result<(), Refusal> {
     if framing.is_ambiguous() { Err(Refusal::Malformed(Malformed::Framing)) } else { Ok(()) }
 }
 
-async fn authenticate(head: &Parts, trust: &Trust) -> Result<Principal, Refusal> {
-    let token = credentials::bearer(head)?;
-    trust.authenticate(token, now()).await.map_err(Refusal::Token)
+async fn authenticate(head: &Parts, trust: &Trust) -> Result<Caller, Refusal> {
+    trust.authenticate(credentials::bearer(head)?, now()).await
 }
 
 fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
@@ -225,7 +226,7 @@ fn permit(protected: Option<&Protected>, case: &Case) -> Result<Permit, Refusal>
         Subject::Message(message) => message.id.clone(),
         Subject::Unread | Subject::EndSession => None,
     };
-    match decide(&protected.policy, caller, case.subject.operation()) {
+    match decide(&protected.policy, &caller.principal, case.subject.operation()) {
         Decision::Permit(permit) => Ok(permit),
         Decision::Challenge(needed) => Err(Refusal::Scope { needed, id: id() }),
         Decision::Deny(reason) => Err(Refusal::Denied { reason, id: id() }),

@@ -13,22 +13,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header::ACCEPT};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder as ConnectorBuilder, builderstates::WantsSchemes};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use lumoauth_core::{
     config::Issuer,
     token::{JsonWebKeySet, KeySet},
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::metrics::{FetchResult, Metrics};
+use crate::{
+    fetch::{Address, Answer, FetchError, Fetcher, Wanted},
+    metrics::{FetchResult, Metrics},
+};
 
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
@@ -57,26 +51,12 @@ impl Default for JwksLimits {
     }
 }
 
-/// Why keys cannot be had.
+/// Why keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum JwksError {
-    /// Neither `https` nor plain `http` to this machine.
-    #[error("jwksUri must be https, or http on loopback")]
-    Insecure,
-    /// The CA bundle holds no usable certificate.
-    #[error("caBundle is not a list of PEM certificates")]
-    CaBundle,
-    /// The TLS library refused its settings.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// No answer.
-    #[error("no answer from jwksUri")]
-    Unreachable,
-    /// Another status than 200; redirects are not followed.
-    #[error("jwksUri answered {0}")]
-    Status(StatusCode),
-    /// Not a key set of acceptable size.
-    #[error("jwksUri did not answer with a JWK Set of at most {MAX_KEYS} keys and {MAX_DOCUMENT_BYTES} bytes")]
+enum JwksError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the answer is not a JWK Set of at most {MAX_KEYS} keys")]
     Document,
 }
 
@@ -99,7 +79,7 @@ impl Keys {
 pub(crate) struct KeySource {
     pub(crate) settings: Issuer,
     keys: ArcSwap<Keys>,
-    fetcher: Option<Fetcher>,
+    endpoint: Option<Endpoint>,
     last_attempt: Mutex<Option<Instant>>,
     in_flight: tokio::sync::Mutex<()>,
     limits: JwksLimits,
@@ -115,14 +95,18 @@ impl KeySource {
         limits: JwksLimits,
         epoch: Arc<AtomicU64>,
         metrics: &Metrics,
-    ) -> Result<Self, JwksError> {
-        let fetcher = match &settings.jwks_uri {
-            Some(uri) => Some(Fetcher::new(uri.as_str(), settings.ca_bundle.as_deref())?),
+    ) -> Result<Self, FetchError> {
+        let endpoint = match &settings.jwks_uri {
+            // Keys are asked for so rarely that no connection is kept.
+            Some(uri) => Some(Endpoint {
+                address: Address::parse(uri.as_str())?,
+                fetcher: Fetcher::new(settings.ca_bundle.as_deref(), 0)?,
+            }),
             None => None,
         };
         Ok(Self {
             keys: ArcSwap::from_pointee(Keys::new(settings.keys.clone(), false)),
-            fetcher,
+            endpoint,
             last_attempt: Mutex::new(None),
             in_flight: tokio::sync::Mutex::new(()),
             limits,
@@ -140,7 +124,7 @@ impl KeySource {
     /// A token names a key we do not have: asks the issuer, unless it was asked within the interval. When it
     /// returns, every fetch that was under way has ended.
     pub(crate) async fn refresh_unknown(self: &Arc<Self>) {
-        if self.fetcher.is_none() {
+        if self.endpoint.is_none() {
             return;
         }
         if self.attempted_recently() {
@@ -166,7 +150,7 @@ impl KeySource {
 
     /// Renews keys that have grown old, without keeping the caller waiting, and lets go of those too old to trust.
     pub(crate) fn keep_fresh(self: &Arc<Self>) {
-        if self.fetcher.is_none() {
+        if self.endpoint.is_none() {
             return;
         }
         let keys = self.keys.load();
@@ -197,14 +181,13 @@ impl KeySource {
     }
 
     async fn fetch(&self) {
-        let Some(fetcher) = &self.fetcher else { return };
+        let Some(endpoint) = &self.endpoint else { return };
         let _alone = self.in_flight.lock().await;
         if self.attempted_recently() {
             return;
         }
         *self.last_attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let answer = timeout(self.limits.timeout, fetcher.get()).await.unwrap_or(Err(JwksError::Unreachable));
-        match answer {
+        match endpoint.get(self.limits.timeout).await {
             Ok(document) => {
                 self.metrics.jwks_fetch(FetchResult::Ok);
                 self.replace(Keys::new(document, true));
@@ -217,61 +200,23 @@ impl KeySource {
     }
 }
 
-struct Fetcher {
-    uri: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+/// Where the keys are, and how to ask.
+struct Endpoint {
+    address: Address,
+    fetcher: Fetcher,
 }
 
-impl Fetcher {
-    fn new(uri: &str, ca_bundle: Option<&str>) -> Result<Self, JwksError> {
-        let uri: Uri = uri.parse().map_err(|_| JwksError::Insecure)?;
-        let loopback = uri.host().is_some_and(is_loopback);
-        if uri.scheme_str() != Some("https") && !loopback {
-            return Err(JwksError::Insecure);
-        }
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        let connector = tls(ca_bundle)?.https_or_http().enable_http1().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { uri, client })
-    }
-
-    async fn get(&self) -> Result<JsonWebKeySet, JwksError> {
-        let request = Request::get(self.uri.clone())
-            .header(ACCEPT, "application/jwk-set+json, application/json")
-            .body(Empty::new())
-            .map_err(|_| JwksError::Unreachable)?;
-        let response = self.client.request(request).await.map_err(|_| JwksError::Unreachable)?;
-        if response.status() != StatusCode::OK {
-            return Err(JwksError::Status(response.status()));
-        }
-        let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES);
-        let bytes = body.collect().await.map_err(|_| JwksError::Document)?.to_bytes();
+impl Endpoint {
+    async fn get(&self, within: Duration) -> Result<JsonWebKeySet, JwksError> {
+        let wanted = Wanted {
+            address: &self.address,
+            media_types: "application/jwk-set+json, application/json",
+            unless: None,
+            max_bytes: MAX_DOCUMENT_BYTES,
+            within,
+        };
+        let Answer::Document(bytes, _) = self.fetcher.get(&wanted).await? else { return Err(JwksError::Document) };
         let document: JsonWebKeySet = serde_json::from_slice(&bytes).map_err(|_| JwksError::Document)?;
         if document.keys.len() > MAX_KEYS { Err(JwksError::Document) } else { Ok(document) }
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// TLS with its provider named, so that nothing depends on a process-wide default. Without a bundle, Mozilla's roots.
-fn tls(ca_bundle: Option<&str>) -> Result<ConnectorBuilder<WantsSchemes>, JwksError> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let builder = ConnectorBuilder::new();
-    let Some(pem) = ca_bundle else { return Ok(builder.with_provider_and_webpki_roots(provider)?) };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.map_err(|_| JwksError::CaBundle)?).map_err(|_| JwksError::CaBundle)?;
-    }
-    if roots.is_empty() {
-        return Err(JwksError::CaBundle);
-    }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(builder.with_tls_config(config))
 }

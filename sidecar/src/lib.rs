@@ -26,8 +26,10 @@ mod audit;
 mod authenticate;
 mod body;
 mod budget;
+mod clock;
 mod config;
 mod credentials;
+mod fetch;
 mod forward;
 mod framing;
 mod gate;
@@ -40,6 +42,7 @@ mod relay;
 mod respond;
 mod server;
 mod site;
+mod status;
 mod upstream;
 mod wellknown;
 
@@ -50,12 +53,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{ConfigHandle, ConfigReport, LastRefusal, LoadError, ReportedState};
-pub use jwks::{JwksError, JwksLimits};
+pub use fetch::FetchError;
+pub use jwks::JwksLimits;
 pub use metrics::Metrics;
 pub use server::Limits;
 pub use site::SiteError;
+pub use status::StatusLimits;
 
-use crate::{body::BodyTimes, budget::Budget, gate::Gate};
+use crate::{authenticate::IssuerLimits, body::BodyTimes, budget::Budget, gate::Gate};
 
 /// What a sidecar may be told from outside its configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +69,8 @@ pub struct Options {
     pub limits: Limits,
     /// How often issuers are asked for keys.
     pub jwks: JwksLimits,
+    /// How often issuers are asked for status lists.
+    pub status: StatusLimits,
 }
 
 /// One sidecar. Denies everything until its configuration is loaded.
@@ -77,9 +84,9 @@ pub struct Sidecar {
 impl Sidecar {
     /// A sidecar without configuration.
     pub fn new(options: Options) -> Self {
-        let Options { limits, jwks } = options;
+        let Options { limits, jwks, status } = options;
         let metrics = Metrics::default();
-        let config = ConfigHandle::new(jwks, metrics.clone());
+        let config = ConfigHandle::new(IssuerLimits { jwks, status }, metrics.clone());
         let body_times = BodyTimes { idle: limits.body_idle, total: limits.body_total };
         let budget = Budget::new(limits.body_bytes, limits.body_idle);
         let gate = Arc::new(Gate::new(config.clone(), metrics.clone(), body_times, budget));

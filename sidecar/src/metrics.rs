@@ -1,11 +1,11 @@
 //! What is counted. Every label value is a word of ours: nothing a client sends can make a new series.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
 /// The metrics of one sidecar. Clones count together.
@@ -17,6 +17,8 @@ struct Families {
     decisions: Family<DecisionLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     jwks_fetches: Family<FetchLabels, Counter>,
+    status_fetches: Family<StatusLabels, Counter>,
+    status_age: Gauge,
     verifications: Counter,
     upstream_failures: Family<FaultLabels, Counter>,
     streams_ended: Counter,
@@ -53,6 +55,19 @@ struct FetchLabels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum FetchResult {
     Ok,
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    result: StatusFetch,
+}
+
+/// What became of a fetch of a status list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum StatusFetch {
+    Ok,
+    Unchanged,
     Error,
 }
 
@@ -98,6 +113,17 @@ impl Metrics {
         registry.register("config_reloads", "Changed configurations by outcome", families.reloads.clone());
         registry.register("jwks_fetches", "Fetches of issuers' keys by outcome", families.jwks_fetches.clone());
         registry.register(
+            "status_list_fetches",
+            "Fetches of Token Status Lists by outcome",
+            families.status_fetches.clone(),
+        );
+        registry.register_with_unit(
+            "status_list_age",
+            "Age of the oldest Token Status List that tokens name; 0 while none does",
+            Unit::Seconds,
+            families.status_age.clone(),
+        );
+        registry.register(
             "token_verifications",
             "Tokens that were not remembered and had to be verified",
             families.verifications.clone(),
@@ -126,6 +152,14 @@ impl Metrics {
 
     pub(crate) fn jwks_fetch(&self, result: FetchResult) {
         self.0.jwks_fetches.get_or_create(&FetchLabels { result }).inc();
+    }
+
+    pub(crate) fn status_fetch(&self, result: StatusFetch) {
+        self.0.status_fetches.get_or_create(&StatusLabels { result }).inc();
+    }
+
+    pub(crate) fn status_list_age(&self, age: Duration) {
+        self.0.status_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn token_verified(&self) {

@@ -67,6 +67,8 @@ pub(crate) enum Unavailable {
     DenyAll,
     /// The call was permitted, and no longer is under the configuration that came while it waited.
     Revoked,
+    /// Nobody knows whether the token was revoked: the issuer's status list was never seen, or is too old.
+    Status,
     /// Other calls' bodies have used up what is held at a time.
     Busy,
 }
@@ -154,6 +156,7 @@ impl Refusal {
             Self::Unavailable(Unavailable::NoConfig) => "no_config",
             Self::Unavailable(Unavailable::DenyAll) => "deny_all",
             Self::Unavailable(Unavailable::Revoked) => "revoked",
+            Self::Unavailable(Unavailable::Status) => "status_unknown",
             Self::Unavailable(Unavailable::Busy) => "busy",
             Self::Malformed(what) => what.as_str(),
             Self::Misdirected => "foreign_host",

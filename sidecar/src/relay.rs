@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,21 +15,21 @@ use lumoauth_core::{
     policy::{Operation, Permit},
     token::{LEEWAY_SECONDS, TokenError},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
+    clock::now,
     config::ConfigHandle,
     framing::deadline_in,
     metrics::{Counted, Metrics},
     refusal::{Refusal, Unavailable},
     site::{Running, Site},
+    status::{Bit, StatusFault},
     upstream::Exchange,
 };
-
-/// The wall clock.
-pub(crate) fn now() -> UnixTime {
-    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
 
 /// Why a response stops before its end.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,8 @@ pub(crate) struct Grant {
     /// `None` for the end of a session.
     pub(crate) message: Option<Arc<Message>>,
     pub(crate) under: Arc<Running>,
+    /// Where a revocation of the token would show.
+    status: Option<Bit>,
     config: ConfigHandle,
 }
 
@@ -58,6 +60,8 @@ pub(crate) enum End {
     Expired,
     /// The configuration in force would not permit the call.
     Revoked,
+    /// The token was revoked, or nobody knows any more.
+    Status(StatusFault),
 }
 
 /// A call whose permission ended before its answer came.
@@ -66,6 +70,7 @@ impl From<End> for Refusal {
         match end {
             End::Expired => Self::Token(TokenError::Expired),
             End::Revoked => Self::Unavailable(Unavailable::Revoked),
+            End::Status(fault) => fault.into(),
         }
     }
 }
@@ -75,9 +80,10 @@ impl Grant {
         permit: Permit,
         message: Option<Arc<Message>>,
         under: Arc<Running>,
+        status: Option<Bit>,
         config: ConfigHandle,
     ) -> Self {
-        Self { permit, message, under, config }
+        Self { permit, message, under, status, config }
     }
 
     /// Resolves when the permission ends.
@@ -90,22 +96,32 @@ impl Grant {
         };
         let revocation = async {
             // Subscribed before the first look: a change in between is seen by one or the other.
-            let mut changes = self.config.changes();
-            while self.holds() {
-                if changes.changed().await.is_err() {
-                    return;
+            let mut rules = self.config.changes();
+            let mut status = self.status.as_ref().map(Bit::changes);
+            loop {
+                if let Some(end) = self.withdrawn() {
+                    return end;
+                }
+                tokio::select! {
+                    changed = rules.changed() => if changed.is_err() {
+                        return End::Revoked;
+                    },
+                    () = next(&mut status) => {}
                 }
             }
         };
         tokio::select! {
             () = expiry => End::Expired,
-            () = revocation => End::Revoked,
+            end = revocation => end,
         }
     }
 
-    /// Whether the configuration in force permits the call.
-    fn holds(&self) -> bool {
-        self.config.current().is_some_and(|running| self.holds_under(&running))
+    /// Why the call would not be permitted now, before its token expires.
+    fn withdrawn(&self) -> Option<End> {
+        if !self.config.current().is_some_and(|running| self.holds_under(&running)) {
+            return Some(End::Revoked);
+        }
+        self.status.as_ref()?.check().err().map(End::Status)
     }
 
     /// Whether the same call, by the same caller, would be forwarded to the same place under `running`.
@@ -129,6 +145,17 @@ impl Grant {
             }
             _ => false,
         }
+    }
+}
+
+/// Resolves at the next change, if there is anything that can change.
+async fn next(changes: &mut Option<watch::Receiver<()>>) {
+    let changed = match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
     }
 }
 
@@ -181,12 +208,9 @@ impl Watch {
     /// How the permission has ended, if it has, for those who do not wait.
     pub(crate) fn ended(&self) -> Option<End> {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            Some(End::Expired)
-        } else if self.grant.holds() {
-            None
-        } else {
-            Some(End::Revoked)
+            return Some(End::Expired);
         }
+        self.grant.withdrawn()
     }
 }
 

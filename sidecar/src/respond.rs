@@ -42,6 +42,11 @@ pub(crate) fn refuse(refusal: &Refusal, protected: Option<&Protected>) -> Respon
         Refusal::Unavailable(Unavailable::Revoked) => {
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "the rules for this call have changed")
         }
+        Refusal::Unavailable(Unavailable::Status) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            "it cannot be told whether the token was revoked: try again later",
+        ),
         Refusal::Unavailable(Unavailable::Busy) => {
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "too many large bodies are on their way: try again later")
         }

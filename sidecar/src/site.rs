@@ -13,8 +13,8 @@ use lumoauth_core::{
 };
 
 use crate::{
-    authenticate::Trust,
-    jwks::{JwksError, JwksLimits},
+    authenticate::{IssuerLimits, Trust},
+    fetch::FetchError,
     metrics::Metrics,
     upstream::Upstream,
 };
@@ -28,13 +28,13 @@ pub enum SiteError {
     /// An entry of `hosts` is no host.
     #[error("hosts entry {0:?} is not `host` or `host:port`")]
     Host(String),
-    /// Keys of an issuer cannot be fetched as configured.
+    /// Keys or status lists of an issuer cannot be fetched as configured.
     #[error("issuer {issuer}: {error}")]
-    Jwks {
+    Issuer {
         /// Which issuer.
         issuer: String,
         /// What is wrong.
-        error: JwksError,
+        error: FetchError,
     },
 }
 
@@ -80,7 +80,7 @@ impl Running {
         config: SidecarConfig,
         generation: Generation,
         previous: Option<&Self>,
-        limits: JwksLimits,
+        limits: IssuerLimits,
         metrics: &Metrics,
     ) -> Result<Self, SiteError> {
         let mode = match config.enforcement {
@@ -106,7 +106,7 @@ impl Site {
     fn compile(
         enforce: Enforce,
         previous: Option<&Self>,
-        limits: JwksLimits,
+        limits: IssuerLimits,
         metrics: &Metrics,
     ) -> Result<Self, SiteError> {
         let upstream_path = PathAndQuery::from_str(&enforce.upstream.path)
@@ -162,12 +162,12 @@ impl Protected {
         oauth: OAuth,
         resource: &ResourceUri,
         previous: Option<&Self>,
-        limits: JwksLimits,
+        limits: IssuerLimits,
         metrics: &Metrics,
     ) -> Result<Self, SiteError> {
         let trust = match previous {
             Some(previous) if previous.trust.is_for(&oauth.issuers) => Arc::clone(&previous.trust),
-            _ => Arc::new(Trust::new(oauth.issuers, limits, metrics)?),
+            _ => Arc::new(Trust::new(oauth.issuers, limits, metrics, previous.map(|previous| &*previous.trust))?),
         };
         Ok(Self {
             metadata: Bytes::from(oauth.metadata),
@@ -246,7 +246,7 @@ pub(crate) mod testing {
             }},
         });
         let enforce = serde_json::from_value(config).unwrap();
-        Site::compile(enforce, None, JwksLimits::default(), &Metrics::default()).unwrap()
+        Site::compile(enforce, None, IssuerLimits::default(), &Metrics::default()).unwrap()
     }
 }
 

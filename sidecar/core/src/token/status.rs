@@ -105,6 +105,14 @@ impl StatusList {
         byte.is_none_or(|byte| byte >> (index % 8) & 1 == 1)
     }
 
+    /// What either of the two says is revoked.
+    pub fn or(&self, other: &Self) -> Self {
+        let (long, short) = if self.0.len() < other.0.len() { (other, self) } else { (self, other) };
+        let mut bytes = long.0.clone();
+        bytes.iter_mut().zip(&short.0).for_each(|(byte, more)| *byte |= more);
+        Self(bytes)
+    }
+
     /// `lst` (§4.2): zlib, then base64url.
     fn encode(&self) -> Result<String, StatusError> {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());

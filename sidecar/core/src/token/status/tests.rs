@@ -104,6 +104,13 @@ fn draft_8_3_what_the_list_says_nothing_of_is_revoked(#[case] index: u64, #[case
     assert_eq!(StatusList::from_bytes(vec![0x80]).unwrap().is_revoked(index), revoked);
 }
 
+#[test]
+fn two_lists_together_revoke_what_either_does() {
+    let list = |bytes: &[u8]| StatusList::from_bytes(bytes.to_vec()).unwrap();
+    assert_eq!(list(&[0b01, 0]).or(&list(&[0b10])), list(&[0b11, 0]));
+    assert_eq!(list(&[0b10]).or(&list(&[0b01, 0])), list(&[0b11, 0]));
+}
+
 #[rstest]
 #[case::empty(0)]
 #[case::too_many(MAX_LIST_BYTES + 1)]
