@@ -150,12 +150,12 @@ impl Grant {
 
 /// Resolves at the next change, if there is anything that can change.
 async fn next(changes: &mut Option<watch::Receiver<()>>) {
-    let changed = match changes {
+    let came = match changes {
         Some(changes) => changes.changed().await.is_ok(),
         None => false,
     };
-    if !changed {
-        std::future::pending().await
+    if !came {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -375,7 +375,7 @@ impl Held {
     fn next(before: Option<&Self>, token: StatusListToken, version: Option<HeaderValue>, now: Instant) -> Self {
         let StatusListToken { list, issued_at, expires_at } = token;
         let (list, issued_at) = match before {
-            Some(before) if before.issued_at > issued_at => (list.or(&before.list), before.issued_at),
+            Some(before) if before.issued_at >= issued_at => (list.or(&before.list), before.issued_at),
             _ => (list, issued_at),
         };
         Self { list, issued_at, expires_at, confirmed: now, version }
@@ -410,3 +410,6 @@ impl Bit {
         self.list.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use lumoauth_core::UnixTime;
 use tokio::{net::TcpStream, sync::Semaphore};
 
-use super::{Expectation, ForgedKey, PodFinding, PodTarget, Running, Verdict, Wrong, expectation::Challenged, verdict};
+use super::{Expectation, ForgedKey, PodFinding, PodTarget, Verdict, Wrong, expectation::Challenged, verdict};
 use crate::api::names;
 use lumoauth_core::config::Generation;
 
@@ -103,17 +103,22 @@ impl Asker {
         expectation: &Expectation,
         now: UnixTime,
     ) -> PodFinding {
-        let running = self.running(SocketAddr::new(pod.ip, self.ports.admin)).await;
+        let report = self.report(SocketAddr::new(pod.ip, self.ports.admin)).await;
+        let running = verdict::running(&report);
         let mut enforcement = None;
         if pod.ready && running.is(generation) {
-            enforcement = Some(self.enforcement(SocketAddr::new(pod.ip, self.ports.guarded), expectation, now).await);
+            let verdict = self.enforcement(SocketAddr::new(pod.ip, self.ports.guarded), expectation, now).await;
+            enforcement = Some(match verdict::revocations(&report) {
+                Some(late) if verdict == Verdict::Right => Verdict::Wrong(late),
+                _ => verdict,
+            });
         }
         PodFinding { running, enforcement }
     }
 
-    async fn running(&self, admin: SocketAddr) -> Running {
+    async fn report(&self, admin: SocketAddr) -> Result<Answer, AskError> {
         let request = Request::get("/config").header(HOST, admin.to_string());
-        verdict::running(&self.ask(admin, request, Bytes::new()).await)
+        self.ask(admin, request, Bytes::new()).await
     }
 
     /// Asks at `address` as callers would.

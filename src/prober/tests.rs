@@ -172,6 +172,20 @@ fn what_a_sidecar_runs(
 }
 
 #[rstest]
+#[case::no_list(r#"{"generation":"0123456789abcdef"}"#, None)]
+#[case::none_in_use(r#"{"generation":"0123456789abcdef","statusListAgeSeconds":null}"#, None)]
+#[case::new(r#"{"generation":"0123456789abcdef","statusListAgeSeconds":60}"#, None)]
+#[case::late(
+    r#"{"generation":"0123456789abcdef","statusListAgeSeconds":61}"#,
+    Some("the question which tokens are revoked was answered with a list older than 60 s")
+)]
+#[case::no_report("hello", None)]
+fn whether_it_hears_of_revocations(#[case] body: &str, #[case] wrong: Option<&str>) {
+    let late = verdict::revocations(&Ok(answer(200, &[], body)));
+    assert_eq!(late.map(|wrong| wrong.to_string()).as_deref(), wrong);
+}
+
+#[rstest]
 #[case::none_yet(200, r#"{"generation":null}"#, Running::NoConfig(None))]
 #[case::none_it_takes(200, r#"{"generation":null,"lastRefusal":{"error":"x"}}"#, Running::NoConfig(Some("x".to_owned())))]
 #[case::other_status(404, r#"{"generation":null}"#, Running::NotASidecar("status 404 Not Found".to_owned()))]

@@ -14,6 +14,9 @@ use super::{
 /// How much of a wrong answer is shown, in characters.
 const MAX_SHOWN: usize = 160;
 
+/// How old a Token Status List may be in a sidecar that asks every few seconds, in seconds.
+const MAX_STATUS_LIST_AGE: u64 = 60;
+
 /// What a sidecar runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Running {
@@ -65,6 +68,8 @@ pub enum Probe {
     Metadata,
     /// Anything, where everything is denied.
     Denied,
+    /// What it knows of revoked tokens.
+    Revocations,
 }
 
 impl fmt::Display for Probe {
@@ -74,6 +79,7 @@ impl fmt::Display for Probe {
             Self::ForgedToken => "a call with a token that an unknown key has signed",
             Self::Metadata => "the protected resource metadata",
             Self::Denied => "a call while everything is denied",
+            Self::Revocations => "the question which tokens are revoked",
         })
     }
 }
@@ -90,6 +96,8 @@ struct ConfigReport {
     generation: Option<Generation>,
     #[serde(default)]
     last_refusal: Option<LastRefusal>,
+    #[serde(default)]
+    status_list_age_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +115,7 @@ pub fn running(answer: &Result<Answer, AskError>) -> Running {
         return Running::NotASidecar(shown(&format!("status {}", answer.status)));
     }
     match serde_json::from_slice::<ConfigReport>(&answer.body) {
-        Ok(ConfigReport { generation, last_refusal }) => {
+        Ok(ConfigReport { generation, last_refusal, .. }) => {
             let refusal = last_refusal.map(|refusal| shown(&refusal.error));
             match generation {
                 Some(generation) => Running::Generation(generation, refusal),
@@ -116,6 +124,14 @@ pub fn running(answer: &Result<Answer, AskError>) -> Running {
         }
         Err(_) => Running::NotASidecar("a body that is no configuration report".to_owned()),
     }
+}
+
+/// Whether the answer of a sidecar's `/config` says that it has not heard of revocations for too long. Without the age,
+/// which would make another message of every answer.
+pub fn revocations(answer: &Result<Answer, AskError>) -> Option<Wrong> {
+    let report = serde_json::from_slice::<ConfigReport>(&answer.as_ref().ok()?.body).ok()?;
+    let late = report.status_list_age_seconds.is_some_and(|age| age > MAX_STATUS_LIST_AGE);
+    late.then(|| Wrong { probe: Probe::Revocations, got: format!("a list older than {MAX_STATUS_LIST_AGE} s") })
 }
 
 /// RFC 6750 §3: no token, so 401 and exactly one challenge, byte for byte and without `error`.

@@ -13,6 +13,7 @@ mod http;
 mod limits;
 mod mcp;
 mod program;
+mod revocation;
 mod servers;
 mod streams;
 mod tokens;

@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::service::service_fn;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -226,5 +229,85 @@ impl JwksServer {
     /// What it serves from now on; `None` hangs up on everybody.
     pub(crate) fn serve(&self, body: Option<String>) {
         *self.body.lock().unwrap() = body;
+    }
+}
+
+/// An issuer's status lists, with the count of what it was asked and an `ETag` for each content.
+pub(crate) struct StatusServer {
+    /// Where its lists are: ends in `/`.
+    pub(crate) folder: String,
+    state: Arc<Mutex<StatusState>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct StatusState {
+    body: Option<Vec<u8>>,
+    version: usize,
+    asked: Vec<String>,
+    unchanged: usize,
+}
+
+impl Drop for StatusServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl StatusServer {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let folder = format!("http://{}/oauth/status/", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(StatusState::default()));
+        let shared = Arc::clone(&state);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = Arc::clone(&shared);
+                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    std::future::ready(state.lock().unwrap().answer(&request))
+                });
+                let stream = hyper_util::rt::TokioIo::new(stream);
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
+            }
+        });
+        Self { folder, state, task }
+    }
+
+    /// What it serves from now on, whatever list is asked for; `None` hangs up on everybody.
+    pub(crate) fn serve(&self, body: Option<impl Into<Vec<u8>>>) {
+        let mut state = self.state.lock().unwrap();
+        state.body = body.map(Into::into);
+        state.version += 1;
+    }
+
+    /// The paths that were asked for.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    /// How often the list had not changed.
+    pub(crate) fn unchanged(&self) -> usize {
+        self.state.lock().unwrap().unchanged
+    }
+}
+
+impl StatusState {
+    fn answer(
+        &mut self,
+        request: &http::Request<hyper::body::Incoming>,
+    ) -> Result<http::Response<Full<Bytes>>, std::io::Error> {
+        self.asked.push(request.uri().path().to_owned());
+        // A service that fails makes hyper close the connection.
+        let body = self.body.clone().ok_or_else(|| std::io::Error::other("gone"))?;
+        let version = format!("\"{}\"", self.version);
+        let held = request.headers().get(http::header::IF_NONE_MATCH).and_then(|held| held.to_str().ok());
+        let mut response = http::Response::new(Full::new(Bytes::from(body)));
+        if held == Some(&version) {
+            self.unchanged += 1;
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Full::default();
+        }
+        response.headers_mut().insert(http::header::ETAG, version.parse().unwrap());
+        Ok(response)
     }
 }

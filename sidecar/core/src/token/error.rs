@@ -88,7 +88,7 @@ impl TokenError {
             Self::TokenId => ("token_id", "token has an unacceptable identifier"),
             Self::Status => ("status", "token has an unreadable status"),
             Self::ForeignStatus => ("foreign_status", "token names a status list that is not of its issuer"),
-            Self::Revoked => ("revoked", "token was revoked"),
+            Self::Revoked => ("token_revoked", "token was revoked"),
         }
     }
 }
