@@ -21,6 +21,8 @@ pub enum Kind {
     Session,
     /// A registration access token (RFC 7592 §3).
     RegistrationToken,
+    /// The secret of a client that registered itself (RFC 7591 §3.2.1).
+    ClientSecret,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Self::RefreshToken => "lrt_",
             Self::Session => "lss_",
             Self::RegistrationToken => "lrg_",
+            Self::ClientSecret => "lcs_",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Every body is `{"error", "error_description"}` (RFC 6749 §5.2, RFC 6750 §3.1). Descriptions come from closed lists:
 //! nothing a caller sent, and nothing internal, is ever repeated.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -16,6 +18,7 @@ use serde::Serialize;
 
 use super::{
     REGISTRY_SCOPE,
+    clients::registration,
     oauth::{OAuthError, Refusal, Told},
     org::OrgError,
     store::StoreError,
@@ -26,9 +29,11 @@ use super::{
 pub(super) struct ApiError {
     status: StatusCode,
     error: &'static str,
-    description: &'static str,
+    description: Cow<'static, str>,
     scope: Option<String>,
     challenge: Option<HeaderValue>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 /// `error` of a refusal, for the metric: left on the response for the layer that counts.
@@ -38,14 +43,15 @@ pub(super) struct Outcome(pub(super) &'static str);
 #[derive(Serialize)]
 struct Body<'a> {
     error: &'static str,
-    error_description: &'static str,
+    error_description: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a str>,
 }
 
 impl ApiError {
-    fn new(status: StatusCode, error: &'static str, description: &'static str) -> Self {
-        Self { status, error, description, scope: None, challenge: None }
+    fn new(status: StatusCode, error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2);
+        Self { status, error, description: description.into(), scope: None, challenge: None, retry_after }
     }
 
     pub(super) fn unknown_server() -> Self {
@@ -197,9 +203,34 @@ impl From<&Challenge<'_>> for ApiError {
     }
 }
 
+/// RFC 7591 §3.2.2, RFC 7592 §2.
+impl From<registration::Refused> for ApiError {
+    fn from(refused: registration::Refused) -> Self {
+        use registration::Refused;
+        let status = match &refused {
+            Refused::Off => StatusCode::FORBIDDEN,
+            Refused::InitialToken | Refused::RegistrationToken => StatusCode::UNAUTHORIZED,
+            Refused::TooOften { .. } | Refused::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refused::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let error = Self::new(status, refused.error(), refused.to_string());
+        match refused {
+            Refused::InitialToken | Refused::RegistrationToken => {
+                error.with_challenge("Bearer error=\"invalid_token\"")
+            }
+            Refused::TooOften { seconds } => Self { retry_after: Some(seconds), ..error },
+            Refused::TooMany => Self { retry_after: Some(3600), ..error },
+            _ => error,
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Body { error: self.error, error_description: self.description, scope: self.scope.as_deref() };
+        let body = Body { error: self.error, error_description: &self.description, scope: self.scope.as_deref() };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -207,8 +238,8 @@ impl IntoResponse for ApiError {
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(Outcome(self.error));
         response

@@ -41,7 +41,7 @@ mod token;
 mod upkeep;
 
 pub use authority::{Authority, REGISTRY_SCOPE};
-pub use clients::Clients;
+pub use clients::{Clients, warn_of_allowed_ranges};
 pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use org::State;

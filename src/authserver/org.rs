@@ -50,7 +50,7 @@ pub(super) struct Org {
 }
 
 impl Org {
-    fn find(state: &State, name: &str) -> Result<Self, OrgError> {
+    pub(super) fn find(state: &State, name: &str) -> Result<Self, OrgError> {
         let authority = state.authority.borrow().clone().ok_or(OrgError::NotReady)?;
         let snapshot = Arc::clone(&state.snapshot.borrow());
         let id = snapshot.org(name).ok_or(OrgError::Unknown)?.clone();

@@ -20,6 +20,7 @@ use tower_http::{
 
 use super::{
     Metrics, authorize, challenge,
+    clients::registration,
     errors::{ApiError, Outcome},
     introspect, metadata,
     org::State,
@@ -78,6 +79,8 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint("/orgs/{org}/api/v1/mcp/servers", "registry_list", None, get(registry_api::list)),
         Endpoint("/orgs/{org}/api/v1/mcp/servers/{server}", "registry_details", None, get(registry_api::details)),
         Endpoint("/orgs/{org}/api/v1/mcp/{server}/challenge", "challenge", None, get(challenge::challenge).post(challenge::challenge)),
+        Endpoint("/orgs/{org}/api/v1/connect/register", "register", Post, post(registration::register)),
+        Endpoint("/orgs/{org}/api/v1/connect/register/{client}", "registration", None, get(registration::read).put(registration::update).delete(registration::delete)),
         Endpoint("/orgs/{org}/api/v1/oauth/token", "token", Post, post(token::token)),
         Endpoint("/orgs/{org}/api/v1/oauth/introspect", "introspect", None, post(introspect::introspect)),
         Endpoint("/orgs/{org}/api/v1/oauth/revoke", "revoke", Post, post(revoke::revoke)),

@@ -14,7 +14,7 @@ use super::{
     files::{Content, Mounted},
     router, serve,
     store::Store,
-    upkeep,
+    upkeep, warn_of_allowed_ranges,
 };
 use crate::{
     admin::{self, Admin},
@@ -73,7 +73,9 @@ async fn run_with(
     let certificate = Arc::new(Certificate::default());
     let (sender, authority) = watch::channel(None);
     let files = Files::new(&options, settings.clone(), Arc::clone(&certificate), sender, metrics.clone());
-    let following = [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone()))];
+    let warning = warn_of_allowed_ranges(settings.clone(), shutdown.clone());
+    let following =
+        [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone())), tokio::spawn(warning)];
 
     // Why the store is not open; empty when it is.
     let (opening, closed) = watch::channel("it is being opened".to_owned());

@@ -46,6 +46,7 @@ impl Clock for FakeClock {
 
 pub(super) struct World {
     pub(super) router: Router,
+    pub(super) state: State,
     pub(super) index: Index,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) authority: watch::Sender<Option<Arc<Authority>>>,
@@ -194,7 +195,8 @@ impl World {
             metrics,
         };
         Self {
-            router: router(state),
+            router: router(state.clone()),
+            state,
             index,
             snapshot,
             authority,

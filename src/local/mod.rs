@@ -178,6 +178,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
         clock: Arc::new(SystemClock),
         metrics,
     };
+    tokio::spawn(authserver::warn_of_allowed_ranges(state.settings.clone(), shutdown.clone()));
     let mut authorization_server = serve(listener, state, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };

@@ -1,10 +1,11 @@
 //! What is known about a client.
 
 use lumoauth_core::{ClientId, RedirectUri, ScopeSet, token::JsonWebKeySet};
+use serde_json::{Value, json};
 
 use super::fetch::HttpsUrl;
 use crate::{
-    authserver::org::Target,
+    authserver::{artefact::Digest, org::Target},
     registry::{ObjectKey, SecretDigest},
 };
 
@@ -107,6 +108,21 @@ impl OAuthClient {
         let allowed = target.server.policy.allowed_clients();
         (self.servers.is_empty() || self.servers.contains(&target.entry.key))
             && allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.admits(&self.id)))
+    }
+
+    /// What people agreed to when they agreed to this client: where it comes from, what it calls itself, where it
+    /// receives them, and whose keys speak for it. A consent given to another fingerprint counts for nothing.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        let mut redirect_uris: Vec<_> = self.redirect_uris.iter().map(RedirectUri::as_str).collect();
+        redirect_uris.sort_unstable();
+        let (method, keys) = match &self.authentication {
+            Authentication::None => ("none", Value::Null),
+            Authentication::SecretBasic | Authentication::SecretPost => ("secret", Value::Null),
+            Authentication::PrivateKeyJwt(Keys::Inline(set)) => ("private_key_jwt", json!(set)),
+            Authentication::PrivateKeyJwt(Keys::Uri(uri)) => ("private_key_jwt", json!(uri.as_str())),
+        };
+        let facts = json!([self.id, self.source.as_str(), self.name, redirect_uris, method, keys, self.uri]);
+        Digest::of(&facts.to_string())
     }
 
     /// Whether the client proves who it is at the token endpoint.

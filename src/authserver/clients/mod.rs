@@ -10,19 +10,22 @@ mod document;
 mod fetch;
 mod keys;
 mod metadata;
+mod ranges;
 mod registered;
+pub(super) mod registration;
 mod resolve;
 #[cfg(test)]
 mod testing;
 
 use std::{fmt, sync::Arc};
 
+pub use self::ranges::warn_of_allowed_ranges;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
     metadata::MAX_NAME_CHARS,
     resolve::{ResolveError, key_set, resolve},
 };
-use self::{document::Documents, fetch::Fetcher, keys::KeySets};
+use self::{document::Documents, fetch::Fetcher, keys::KeySets, registration::RegistrationRate};
 
 /// What is kept in memory about clients that are not in the registry. Cheap to clone.
 #[derive(Clone)]
@@ -31,11 +34,16 @@ pub struct Clients(Arc<Inner>);
 struct Inner {
     documents: Documents,
     keys: KeySets,
+    registrations: RegistrationRate,
 }
 
 impl Clients {
     fn new(fetcher: Fetcher) -> Self {
-        Self(Arc::new(Inner { documents: Documents::new(fetcher.clone()), keys: KeySets::new(fetcher) }))
+        Self(Arc::new(Inner {
+            documents: Documents::new(fetcher.clone()),
+            keys: KeySets::new(fetcher),
+            registrations: RegistrationRate::default(),
+        }))
     }
 }
 

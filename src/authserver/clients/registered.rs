@@ -14,22 +14,18 @@ pub(super) fn client(id: &ClientId, key: &ObjectKey, client: &Client) -> Option<
         ClientAuthenticationMethod::None => Authentication::None,
         ClientAuthenticationMethod::ClientSecretBasic => Authentication::SecretBasic,
         ClientAuthenticationMethod::ClientSecretPost => Authentication::SecretPost,
-        ClientAuthenticationMethod::PrivateKeyJwt => Authentication::PrivateKeyJwt(match client.keys.as_ref()? {
-            ClientKeys::Inline(document) => Keys::Inline(document.clone()),
-            ClientKeys::Uri(uri) => Keys::Uri(HttpsUrl::parse(uri.as_str()).ok()?),
-        }),
+        ClientAuthenticationMethod::PrivateKeyJwt => Authentication::PrivateKeyJwt(keys(client.keys.as_ref()?)?),
         ClientAuthenticationMethod::KubernetesServiceAccount => return None,
     };
-    let may = |grant| client.grant_types.contains(&grant);
     Some(OAuthClient {
         id: id.clone(),
         source: Source::Registered(key.clone()),
         name: client.display_name.clone(),
         redirect_uris: client.redirect_uris.clone(),
         grants: GrantTypes {
-            authorization_code: may(GrantType::AuthorizationCode),
-            refresh_token: may(GrantType::RefreshToken),
-            client_credentials: may(GrantType::ClientCredentials),
+            authorization_code: client.may_use(GrantType::AuthorizationCode),
+            refresh_token: client.may_use(GrantType::RefreshToken),
+            client_credentials: client.may_use(GrantType::ClientCredentials),
         },
         authentication,
         secrets: client.secrets.clone(),
@@ -37,4 +33,11 @@ pub(super) fn client(id: &ClientId, key: &ObjectKey, client: &Client) -> Option<
         servers: client.servers.clone(),
         uri: None,
     })
+}
+
+fn keys(keys: &ClientKeys) -> Option<Keys> {
+    match keys {
+        ClientKeys::Inline(set) => Some(Keys::Inline(set.clone())),
+        ClientKeys::Uri(uri) => HttpsUrl::parse(uri.as_str()).map(Keys::Uri).ok(),
+    }
 }

@@ -11,9 +11,12 @@ use super::{
     Authentication, OAuthClient,
     document::DocumentError,
     fetch::{FetchError, UrlError},
-    registered,
+    registered, registration,
 };
-use crate::authserver::org::{Org, State};
+use crate::authserver::{
+    org::{Org, State},
+    store::StoreError,
+};
 
 /// Why a `client_id` leads to no client, or a client to no keys. The words are for people: what a page says after "The
 /// client cannot be used:".
@@ -22,6 +25,12 @@ pub(crate) enum ResolveError {
     /// Nothing is known under it.
     #[error("it is not known here")]
     Unknown,
+    /// An administrator disabled it.
+    #[error("an administrator has disabled it")]
+    Disabled,
+    /// The store cannot be asked; it said why in the log.
+    #[error("the authorization server cannot reach its database: try again")]
+    Store,
     /// `cimd.enabled` is false.
     #[error("clients that describe themselves by a document are not admitted here")]
     DocumentsOff,
@@ -56,6 +65,8 @@ impl ResolveError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown_client",
+            Self::Disabled => "client_disabled",
+            Self::Store => "store",
             Self::DocumentsOff => "documents_off",
             Self::Domain => "document_domain",
             Self::Url(_) => "document_url",
@@ -69,9 +80,23 @@ impl ResolveError {
     }
 }
 
+/// Whatever it is, it was counted and logged where it happened.
+impl From<StoreError> for ResolveError {
+    fn from(_: StoreError) -> Self {
+        Self::Store
+    }
+}
+
 /// The client with this identifier. Its spelling says where to look: `https://…` is a document, `dcr_…` a dynamic
 /// registration, anything else an McpClient.
 pub(crate) async fn resolve(state: &State, org: &Org, id: &ClientId) -> Result<Arc<OAuthClient>, ResolveError> {
+    if state.store.is_client_disabled(&org.id, id).await? {
+        return Err(ResolveError::Disabled);
+    }
+    if id.as_str().starts_with(registration::PREFIX) {
+        let found = state.store.registration(&org.id, id, org.now).await?;
+        return found.as_ref().and_then(registration::registered).map(Arc::new).ok_or(ResolveError::Unknown);
+    }
     if id.as_str().starts_with("https://") {
         let settings = org.settings(state).cimd;
         return state.clients.0.documents.get(&org.id, id, &settings, org.now).await;

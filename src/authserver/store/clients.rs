@@ -43,6 +43,12 @@ impl Store {
         writer.commit().await
     }
 
+    /// Whether a client is disabled.
+    pub async fn is_client_disabled(&self, org: &OrgId, client: &ClientId) -> Result<bool, StoreError> {
+        let query = sql("SELECT client FROM disabled_clients WHERE org = $1 AND client = $2");
+        Ok(self.row(query.bind(org.as_str()).bind(client.as_str())).await?.is_some())
+    }
+
     /// The disabled clients of all organizations.
     pub async fn disabled_clients(&self) -> Result<BTreeSet<(OrgId, ClientId)>, StoreError> {
         let rows = self.rows(sql("SELECT org, client FROM disabled_clients LIMIT 100001")).await?;
