@@ -16,6 +16,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     issued: Counter,
     refused: Family<ReasonLabel, Counter>,
+    logins: Family<OutcomeLabel, Counter>,
     rejected_files: Family<FileLabel, Counter>,
     store_errors: Counter,
     connections: Counters,
@@ -33,6 +34,11 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FileLabel {
     file: &'static str,
 }
@@ -44,6 +50,7 @@ impl Metrics {
         registry.register("lumoauth_as_requests", "Requests, by endpoint and outcome", metrics.requests.clone());
         registry.register("lumoauth_as_tokens_issued", "Access tokens issued", metrics.issued.clone());
         registry.register("lumoauth_as_tokens_refused", "Token requests refused, by reason", metrics.refused.clone());
+        registry.register("lumoauth_as_logins", "Logins of people, by outcome", metrics.logins.clone());
         registry.register(
             "lumoauth_as_files_rejected",
             "Mounted files that changed to something unusable (the last good one stays), by file",
@@ -69,6 +76,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn login(&self, outcome: &'static str) {
+        self.logins.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(super) fn connections(&self) -> Counters {

@@ -22,9 +22,11 @@ mod metadata;
 mod metrics;
 mod oauth;
 mod org;
-#[allow(dead_code, unused_imports, reason = "the authorization endpoint and the account page build upon it")]
+#[allow(dead_code, unused_imports, reason = "the authorization endpoint builds upon it")]
 mod pages;
 mod parameters;
+#[allow(dead_code, reason = "the authorization endpoint builds upon it")]
+pub mod people;
 mod prm;
 mod registry_api;
 mod revoke;
@@ -45,6 +47,7 @@ pub use clients::{Clients, warn_of_allowed_ranges};
 pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use org::State;
+pub use people::People;
 pub use routes::router;
 pub use run::{Options, run};
 pub use serve::serve;

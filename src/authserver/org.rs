@@ -7,7 +7,7 @@ use http::request::Parts;
 use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, UnixTime};
 use tokio::sync::watch;
 
-use super::{Authority, Clients, Clock, Metrics, Statuses, errors::ApiError, store::Store};
+use super::{Authority, Clients, Clock, Metrics, People, Statuses, errors::ApiError, store::Store};
 use crate::{
     registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot},
     settings::{OrgSettings, Settings},
@@ -24,6 +24,8 @@ pub struct State {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What is kept in memory about documents and registrations of clients.
     pub clients: Clients,
+    /// What is kept in memory about logins.
+    pub people: People,
     /// What must not be forgotten.
     pub store: Store,
     /// What is kept in memory about the status of tokens.

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Authority, Clients, Metrics, State, Statuses, SystemClock,
+    Authority, Clients, Metrics, People, State, Statuses, SystemClock,
     files::{Content, Mounted},
     router, serve,
     store::Store,
@@ -117,6 +117,7 @@ async fn run_with(
             authority,
             settings,
             clients: Clients::default(),
+            people: People::new(Arc::new(SystemClock)),
             store: store.clone(),
             statuses: Statuses::default(),
             clock: Arc::new(SystemClock),

@@ -1,6 +1,8 @@
 //! A world to test against: two organizations built from objects as the API server has them, and a clock that is told
 //! the time.
 
+pub(super) mod browser;
+
 use std::{
     path::Path,
     sync::{
@@ -20,7 +22,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Authority, Clients, Clock, Metrics, State, Statuses, router, store::Store};
+use super::{Authority, Clients, Clock, Metrics, People, State, Statuses, router, store::Store};
 use crate::{
     pki::signing::KeyRing,
     registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
@@ -189,6 +191,7 @@ impl World {
             authority: authorities,
             settings: newest_settings,
             clients: Clients::default(),
+            people: People::new(Arc::clone(&clock) as Arc<dyn Clock>),
             store: store.clone(),
             statuses: Statuses::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

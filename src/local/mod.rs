@@ -173,6 +173,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
         authority: authority.subscribe(),
         settings: watch::Sender::new(Arc::new(settings.clone())).subscribe(),
         clients: authserver::Clients::default(),
+        people: authserver::People::new(Arc::new(SystemClock)),
         store,
         statuses: authserver::Statuses::default(),
         clock: Arc::new(SystemClock),

@@ -3,5 +3,6 @@
 mod challenge;
 mod discovery;
 mod http;
+mod people;
 mod registry_api;
 mod token;

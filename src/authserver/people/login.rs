@@ -1,0 +1,155 @@
+//! Signing in: the form, and what becomes of it. A step of every page that needs to know who is there.
+
+use axum::response::{IntoResponse as _, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, SET_COOKIE},
+};
+
+use super::{
+    Form, Visitor,
+    password::{Busy, Checked},
+    throttle::TryAgain,
+    visitor::answered,
+};
+use crate::authserver::{
+    State,
+    errors::Outcome,
+    org::Org,
+    pages::{self, FormTarget, LoginPage, Problem, Shown},
+    store::{User, UserName},
+};
+
+/// For which page somebody signs in.
+pub(crate) struct Purpose {
+    /// Its path and query: where the form is sent to, and where it leads.
+    pub(crate) page: String,
+    /// The client that asks for access, if one does.
+    pub(crate) client: Option<Shown>,
+    /// Where that page may send the browser on to, when there is nothing more to ask.
+    pub(crate) target: FormTarget,
+}
+
+/// Why somebody is not signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// User name or password is wrong, or the user is disabled: strangers are not told which.
+    Wrong(&'static str),
+    /// Too many attempts.
+    Throttled(TryAgain),
+}
+
+impl Refused {
+    /// A stable word for logs and metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Wrong(reason) => reason,
+            Self::Throttled(_) => "throttled",
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Wrong(_) => "User name or password is wrong.".to_owned(),
+            Self::Throttled(TryAgain { seconds }) => {
+                let unit = if seconds == 1 { "second" } else { "seconds" };
+                format!("There were too many attempts. Try again in {seconds} {unit}.")
+            }
+        }
+    }
+}
+
+/// Asks the visitor to sign in.
+pub(crate) fn page(org: &Org, visitor: &Visitor, purpose: &Purpose) -> Response {
+    visitor.answer(render(org, visitor, purpose, "", None))
+}
+
+/// Takes the login form: on to the page of its purpose with a new session, or the form again.
+pub(crate) async fn submit(
+    state: &State,
+    org: &Org,
+    visitor: &Visitor,
+    form: &Form<'_>,
+    purpose: &Purpose,
+) -> Result<Response, Problem> {
+    let username = form.fields.get("username").unwrap_or_default();
+    let attempted = attempt(state, org, username, form.fields.get("password").unwrap_or_default()).await;
+    let attempted = match attempted? {
+        Ok(user) => visitor.sign_in(state, org, &user).await?.map(|cookie| (user, cookie)).ok_or(DISABLED),
+        Err(refused) => Err(refused),
+    };
+    let (outcome, reason) = match &attempted {
+        Ok(_) => ("ok", ""),
+        Err(refused) => ("refused", refused.reason()),
+    };
+    state.metrics.login(if reason.is_empty() { outcome } else { reason });
+    // The name that was typed is not told: it may be a password in the wrong field.
+    let user = attempted.as_ref().map(|(user, _)| user.id.to_string()).unwrap_or_default();
+    tracing::info!(target: "lumoauth::audit", event = "login", outcome, reason, org = %org.id, user);
+    match attempted {
+        Ok((_, cookie)) => Ok(see_other(&purpose.page, Some(cookie))),
+        Err(refused) => Ok(render(org, visitor, purpose, username, Some(refused))),
+    }
+}
+
+const DISABLED: Refused = Refused::Wrong("disabled");
+
+/// Checks name and password. Names that nobody has take as long as others, and wait as others do.
+async fn attempt(state: &State, org: &Org, name: &str, password: &str) -> Result<Result<User, Refused>, Problem> {
+    let people = &state.people.0;
+    let Ok(name) = UserName::parse(name.trim()) else { return Ok(Err(Refused::Wrong("malformed_name"))) };
+    if let Err(again) = people.throttle.attempt(&org.id, name.as_str()) {
+        return Ok(Err(Refused::Throttled(again)));
+    }
+    let user = answered(state.store.user_by_name(&org.id, &name)).await?;
+    let checked = people.passwords.check(password, user.as_ref().map(|user| &user.password_hash)).await;
+    let checked = checked.map_err(|Busy| {
+        state.metrics.login("busy");
+        Problem::Busy
+    })?;
+    match (user, checked) {
+        (None, _) => Ok(Err(Refused::Wrong("unknown_user"))),
+        (Some(_), Checked::Wrong) => Ok(Err(Refused::Wrong("wrong_password"))),
+        (Some(user), Checked::Right { .. }) if user.disabled => Ok(Err(DISABLED)),
+        (Some(user), Checked::Right { better }) => {
+            if let Some(better) = better {
+                answered(state.store.set_password(&org.id, &user.id, &better)).await?;
+            }
+            Ok(Ok(user))
+        }
+    }
+}
+
+fn render(org: &Org, visitor: &Visitor, purpose: &Purpose, username: &str, refused: Option<Refused>) -> Response {
+    let status = match refused {
+        None => StatusCode::OK,
+        Some(Refused::Wrong(_)) => StatusCode::FORBIDDEN,
+        Some(Refused::Throttled(_)) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let page = LoginPage {
+        org: org.id.as_str(),
+        host: org.authority.issuing.public_url.authority(),
+        action: &purpose.page,
+        csrf: &visitor.csrf(),
+        client: purpose.client.clone(),
+        username: username.get(..username.len().min(128)).unwrap_or_default(),
+        refused: refused.map(Refused::text),
+    };
+    let mut response = pages::login(status, &page, &purpose.target);
+    if let Some(Refused::Throttled(TryAgain { seconds })) = refused {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response.extensions_mut().insert(Outcome(refused.map_or("login", Refused::reason)));
+    response
+}
+
+/// 303 to a path of ours, never 307: a password must not be sent on (RFC 9700 §4.12).
+pub(super) fn see_other(path: &str, cookie: Option<HeaderValue>) -> Response {
+    let Ok(location) = HeaderValue::try_from(path) else { return Problem::Internal.into_response() };
+    let no_store = HeaderValue::from_static("no-store");
+    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, location), (CACHE_CONTROL, no_store)]).into_response();
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}

@@ -1,0 +1,176 @@
+//! Who is there: a browser, known by its cookie, and the user who signed in with it, if one did.
+
+use std::future::Future;
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
+use lumoauth_core::UnixTime;
+
+use super::{cookie::Cookie, csrf};
+use crate::authserver::{
+    State,
+    artefact::{Artefact, Digest, Kind},
+    org::Org,
+    pages::Problem,
+    parameters::Parameters,
+    store::{NewSession, Session, StoreError, User},
+};
+
+/// How long a session lasts from the login on, in seconds: a working day. Using it does not make it longer.
+pub(super) const SESSION_SECONDS: u64 = 8 * 3600;
+
+/// A browser that asks for a page.
+pub(crate) struct Visitor {
+    cookie: Cookie,
+    known: Known,
+    signed_in: Option<(Session, User)>,
+}
+
+/// The text of the browser's cookie.
+enum Known {
+    /// It came with the request.
+    Before(Digest, String),
+    /// It goes out with the answer.
+    FromNow(Artefact),
+}
+
+/// What a button on a page of ours asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Sign in with `username` and `password`.
+    Login,
+    /// Sign out.
+    Logout,
+    /// Let the client act for the user.
+    Allow,
+    /// Do not.
+    Deny,
+    /// Take back what was allowed to `client`.
+    Withdraw,
+}
+
+impl Action {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "login" => Self::Login,
+            "logout" => Self::Logout,
+            "allow" => Self::Allow,
+            "deny" => Self::Deny,
+            "withdraw" => Self::Withdraw,
+            _ => return None,
+        })
+    }
+}
+
+/// A form that this browser sent from a page of ours. [`Visitor::form`] alone makes one.
+pub(crate) struct Form<'a> {
+    /// The button.
+    pub(crate) action: Action,
+    /// The fields.
+    pub(crate) fields: Parameters<'a>,
+}
+
+impl Visitor {
+    /// Who sent a request. Users who were disabled have no session any more.
+    pub(crate) async fn of(state: &State, org: &Org, headers: &HeaderMap) -> Result<Self, Problem> {
+        let cookie = Cookie::of(&org.authority.issuing.public_url, &org.id);
+        let Some(text) = cookie.find(headers).filter(|text| is_ours(text)) else {
+            return Self::new(cookie);
+        };
+        let digest = Digest::of(text);
+        let signed_in = answered(state.store.session(&org.id, &digest, org.now)).await?;
+        Ok(Self { cookie, known: Known::Before(digest, text.to_owned()), signed_in })
+    }
+
+    fn new(cookie: Cookie) -> Result<Self, Problem> {
+        let fresh = Artefact::generate(Kind::Session).map_err(|error| {
+            tracing::error!(%error, "no cookie can be made");
+            Problem::Internal
+        })?;
+        Ok(Self { cookie, known: Known::FromNow(fresh), signed_in: None })
+    }
+
+    /// The user who signed in.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.signed_in.as_ref().map(|(_, user)| user)
+    }
+
+    /// When the user signed in.
+    pub(crate) fn signed_in_at(&self) -> Option<UnixTime> {
+        self.signed_in.as_ref().map(|(session, _)| session.started_at)
+    }
+
+    /// The hidden field `csrf` of every form.
+    pub(crate) fn csrf(&self) -> String {
+        match &self.known {
+            Known::Before(_, text) => csrf::token(text),
+            Known::FromNow(fresh) => csrf::token(fresh.text()),
+        }
+    }
+
+    /// Reads a form, if this browser sent it from a page of ours (RFC 9700 §4.16).
+    pub(crate) fn form<'a>(&self, org: &Org, headers: &HeaderMap, body: &'a [u8]) -> Result<Form<'a>, Problem> {
+        let fields = Parameters::of_form(headers, body)?;
+        let origin = org.authority.issuing.public_url.origin();
+        let cookie = match &self.known {
+            Known::Before(_, text) => text.as_str(),
+            // Nobody but we know it yet: no token is right, and what the browser says decides what the page says.
+            Known::FromNow(fresh) => fresh.text(),
+        };
+        csrf::check(headers, origin, cookie, fields.get("csrf"))?;
+        let action = fields.get("action").and_then(Action::parse).ok_or(Problem::BadForm)?;
+        Ok(Form { action, fields })
+    }
+
+    /// The answer to this visitor: a browser without a cookie gets one.
+    pub(crate) fn answer(&self, mut response: Response) -> Response {
+        if let Known::FromNow(fresh) = &self.known {
+            match self.cookie.set(fresh.text(), None) {
+                Ok(header) => drop(response.headers_mut().append(SET_COOKIE, header)),
+                // The next form says that the browser keeps no cookies.
+                Err(error) => tracing::error!(%error, "a cookie could not be set"),
+            }
+        }
+        response
+    }
+
+    /// Starts a session for `user` in place of the one this browser had. The cookie to be set; none when the user was
+    /// disabled in the meantime.
+    pub(super) async fn sign_in(&self, state: &State, org: &Org, user: &User) -> Result<Option<HeaderValue>, Problem> {
+        let fresh = Artefact::generate(Kind::Session).map_err(|_| Problem::Internal)?;
+        let expires_at = org.now.plus(SESSION_SECONDS);
+        let session = NewSession { digest: fresh.digest(), user: user.id.clone(), expires_at };
+        let replaces = self.digest();
+        if !answered(state.store.start_session(&org.id, &session, replaces.as_ref(), org.now)).await? {
+            return Ok(None);
+        }
+        self.cookie.set(fresh.text(), Some(SESSION_SECONDS)).map(Some).map_err(|_| Problem::Internal)
+    }
+
+    /// Ends the session. The cookie to be set, which makes the browser forget.
+    pub(crate) async fn sign_out(&self, state: &State, org: &Org) -> Result<HeaderValue, Problem> {
+        if let (Some(digest), Some(user)) = (self.digest(), self.user()) {
+            answered(state.store.end_session(&org.id, &digest)).await?;
+            tracing::info!(target: "lumoauth::audit", event = "logout", org = %org.id, user = %user.id);
+        }
+        self.cookie.set("", Some(0)).map_err(|_| Problem::Internal)
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        match &self.known {
+            Known::Before(digest, _) => Some(*digest),
+            Known::FromNow(_) => None,
+        }
+    }
+}
+
+/// What the store says. It has logged and counted why it could not.
+pub(super) async fn answered<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, Problem> {
+    asked.await.map_err(|_| Problem::Unavailable)
+}
+
+/// Whether a text can be a cookie of ours: `lss_` and 256 bits in base64url. Others are not looked up.
+fn is_ours(text: &str) -> bool {
+    let random = text.strip_prefix("lss_").unwrap_or_default();
+    random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
