@@ -8,6 +8,7 @@ use crate::support::{kubectl, root};
 mod admission;
 mod bad_input;
 mod main_job;
+mod postgresql;
 mod rbac;
 
 /// Applies install.yaml and waits for its Deployments; once for all tests.

@@ -30,10 +30,11 @@ const READERS: u32 = 4;
 /// The most connections to PostgreSQL.
 const CONNECTIONS: u32 = 16;
 
-/// WAL: the command line reads and writes beside the server. FULL: what was answered survives power failure.
+/// WAL: the command line reads and writes beside the server. FULL: what was answered survives power failure. MEMORY: in
+/// a container no directory for temporary files can be written, and a statement that needs one would fail.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                             PRAGMA foreign_keys = ON";
-const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON";
+                             PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY";
 /// The statements of this module are written for READ COMMITTED; nothing may hold a lock for long.
 const POSTGRES: &str = "SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO '5s'; \
                         SET lock_timeout TO '5s'; SET idle_in_transaction_session_timeout TO '10s'";
