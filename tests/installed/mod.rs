@@ -10,6 +10,8 @@ mod bad_input;
 mod main_job;
 mod postgresql;
 mod rbac;
+mod restart;
+mod tokens;
 
 /// Applies install.yaml and waits for its Deployments; once for all tests.
 fn install() {

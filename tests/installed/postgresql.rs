@@ -6,16 +6,18 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     process::Command,
     thread,
-    time::Duration,
 };
 
 use url::Url;
 
-use super::{install, wait_deployments};
-use crate::support::{apply_text, eventually, kubectl, root, try_kubectl};
+use super::{
+    install,
+    tokens::{REPLICAS, TokenClient, replicas},
+    wait_deployments,
+};
+use crate::support::{apply_text, kubectl, root, try_kubectl};
 
 const NAMESPACE: &str = "lumoauth-system";
-const PODS: &str = "app.kubernetes.io/name=lumoauth-authserver";
 
 /// A database of this test's own; dropped at its end.
 struct Database {
@@ -87,7 +89,7 @@ impl Overlay {
         let secret = serde_json::json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "lumoauth-postgresql", "namespace": NAMESPACE},
-            "stringData": {"url": database.url},
+            "stringData": {"url": database.url.as_str()},
         });
         apply_text(&["apply", "-f", "-"], &secret.to_string());
         let overlay = root().join("manifests/overlays/postgresql");
@@ -95,12 +97,6 @@ impl Overlay {
         apply_text(&["apply", "--server-side", "-f", "-"], &kubectl(&["kustomize", overlay.to_str().unwrap()]));
         wait_deployments();
         this
-    }
-
-    /// The names of the authorization servers.
-    fn replicas() -> Vec<String> {
-        let running = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", PODS, "-o", "name"]);
-        running.lines().map(str::to_owned).collect()
     }
 }
 
@@ -124,36 +120,28 @@ impl Drop for Overlay {
 fn two_authorization_servers_share_a_postgresql() {
     install();
     let overlay = Overlay::apply(Database::new("lumoauth_overlay"));
-    // The Recreate of install.yaml's one replica has ended when exactly the two are left.
-    let (replicas, _) = eventually("two replicas", Duration::from_secs(60), || match Overlay::replicas() {
-        two if two.len() == 2 => Ok(two),
-        others => Err(format!("{others:?}")),
-    });
-    let claims = kubectl(&[
-        "get",
-        "pods",
-        "-n",
-        NAMESPACE,
-        "-l",
-        PODS,
-        "-o",
-        "jsonpath={.items[*].spec.volumes[*].persistentVolumeClaim}",
-    ]);
+    let [(_, one), (_, other)] = replicas(2).try_into().unwrap();
+    let claims = "jsonpath={.items[*].spec.volumes[*].persistentVolumeClaim}";
+    let claims = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", REPLICAS, "-o", claims]);
     assert_eq!(claims, "", "no volume keeps them from rolling");
     assert_eq!(overlay.0.ask("SELECT COUNT(*) = MAX(step) FROM schema_steps"), "t", "each step was taken once");
-    let connected = "SELECT COUNT(*) >= 2 FROM pg_stat_activity \
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    eventually("both are connected", Duration::from_secs(90), || match overlay.0.ask(connected).as_str() {
-        "t" => Ok(()),
-        other => Err(other.to_owned()),
-    });
 
-    let [one, other] = replicas.as_slice() else { panic!("{replicas:?}") };
-    let in_pod = |pod: &str, arguments: &[&str], input: &str| {
-        let exec = ["exec", "-i", pod, "-n", NAMESPACE, "--", "lumoauth"];
-        apply_text(&[&exec[..], arguments].concat(), input)
-    };
-    in_pod(one, &["user", "add", "ada", "--org", "quickstart"], "correct horse battery staple\n");
-    let seen = in_pod(other, &["user", "list", "--org", "quickstart"], "");
-    assert!(seen.contains("ada"), "{seen}");
+    let client = TokenClient::new("postgresql");
+    let (good, bad) = (client.token(&one), client.token(&other));
+    for replica in [&one, &other] {
+        assert!(client.is_active(replica, &good) && client.is_active(replica, &bad));
+    }
+    client.revoke(&one, &bad);
+    for replica in [&one, &other] {
+        assert!(client.is_active(replica, &good) && !client.is_active(replica, &bad));
+    }
+
+    // The database ends every connection, as when it fails over: they are made anew.
+    overlay.0.ask(
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    for replica in [&one, &other] {
+        assert!(client.is_active(replica, &good) && !client.is_active(replica, &bad));
+    }
 }
