@@ -17,7 +17,7 @@ pub(crate) struct OAuthClient {
     /// How it became known.
     pub(crate) source: Source,
     /// What people are told it is called: one line, without invisible characters, at most
-    /// [`super::MAX_NAME_CHARS`]. Nobody has checked it, unless it comes from an McpClient.
+    /// [`super::metadata::MAX_NAME_CHARS`]. Nobody has checked it, unless it comes from an McpClient.
     pub(crate) name: String,
     /// Where people are sent back to.
     pub(crate) redirect_uris: Vec<RedirectUri>,
@@ -128,5 +128,76 @@ impl OAuthClient {
     /// Whether the client proves who it is at the token endpoint.
     pub(crate) fn is_confidential(&self) -> bool {
         self.authentication != Authentication::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn client() -> OAuthClient {
+        OAuthClient {
+            id: ClientId::parse("https://app.example/c").unwrap(),
+            source: Source::Document { host: "app.example".to_owned() },
+            name: "App".to_owned(),
+            redirect_uris: ["https://app.example/cb", "http://127.0.0.1/cb"]
+                .map(|uri| RedirectUri::parse(uri).unwrap())
+                .into(),
+            grants: GrantTypes { authorization_code: true, ..GrantTypes::default() },
+            authentication: Authentication::None,
+            secrets: Vec::new(),
+            scopes: ScopeLimit::Any,
+            servers: Vec::new(),
+            uri: None,
+        }
+    }
+
+    #[test]
+    fn whatever_people_agreed_to_changes_the_fingerprint() {
+        let keys = |uri: &str| Authentication::PrivateKeyJwt(Keys::Uri(HttpsUrl::parse(uri).unwrap()));
+        let set = |id: &str| JsonWebKeySet { keys: vec![json!({"kid": id})] };
+        let changed: [fn(&mut OAuthClient); 6] = [
+            |_| {},
+            |client| client.id = ClientId::parse("https://app.example/d").unwrap(),
+            |client| client.name = "Other".to_owned(),
+            |client| drop(client.redirect_uris.pop()),
+            |client| client.uri = Some("https://app.example/".to_owned()),
+            |client| client.authentication = Authentication::SecretBasic,
+        ];
+        let with = |authentication| OAuthClient { authentication, ..client() };
+        let mut clients: Vec<_> = changed
+            .iter()
+            .map(|change| {
+                let mut client = client();
+                change(&mut client);
+                client
+            })
+            .collect();
+        clients.extend([
+            with(keys("https://app.example/k")),
+            with(keys("https://app.example/l")),
+            with(Authentication::PrivateKeyJwt(Keys::Inline(set("1")))),
+            with(Authentication::PrivateKeyJwt(Keys::Inline(set("2")))),
+        ]);
+        let prints: BTreeSet<_> = clients.iter().map(|client| client.fingerprint().to_string()).collect();
+        assert_eq!(prints.len(), clients.len());
+    }
+
+    #[test]
+    fn what_nobody_is_asked_about_does_not() {
+        let same: [fn(&mut OAuthClient); 5] = [
+            |client| client.redirect_uris.reverse(),
+            |client| client.grants.refresh_token = true,
+            |client| client.scopes = ScopeLimit::Only(ScopeSet::default()),
+            |client| client.servers = vec![ObjectKey::new("acme", "invoices")],
+            |client| client.secrets = vec![SecretDigest { sha256: String::new(), not_after: None }],
+        ];
+        for change in same {
+            let mut other = client();
+            change(&mut other);
+            assert_eq!(other.fingerprint(), client().fingerprint());
+        }
     }
 }

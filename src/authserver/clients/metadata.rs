@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 32;
 /// The most keys of a client.
 const MAX_KEYS: usize = 16;
 /// The longest name, in characters.
-pub(crate) const MAX_NAME_CHARS: usize = 128;
+pub(super) const MAX_NAME_CHARS: usize = 128;
 /// The most scopes a client may be limited to.
 const MAX_SCOPES: usize = 64;
 /// The longest of the other texts, in bytes.
@@ -301,8 +301,9 @@ mod tests {
 
     fn with(change: Value) -> Result<Metadata, MetadataError> {
         let mut object = json!({"client_name": "A", "redirect_uris": ["https://a.example/cb"]});
-        for (name, value) in change.as_object().unwrap() {
-            object[name] = value.clone();
+        let Value::Object(change) = change else { panic!("{change}") };
+        for (name, value) in change {
+            object[&name] = value;
         }
         Metadata::read(&Members::parse(object.to_string().as_bytes()).unwrap())
     }

@@ -2,8 +2,6 @@
 //! Client Registration. [`resolve`] turns a `client_id` into an [`OAuthClient`]; nothing behind it asks where one came
 //! from, except to tell people.
 
-#![allow(dead_code, unused_imports, reason = "the authorization and token endpoints are built upon this")]
-
 mod cache;
 mod client;
 mod document;
@@ -22,7 +20,6 @@ use std::{fmt, sync::Arc};
 pub use self::ranges::warn_of_allowed_ranges;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
-    metadata::MAX_NAME_CHARS,
     resolve::{ResolveError, key_set, resolve},
 };
 use self::{document::Documents, fetch::Fetcher, keys::KeySets, registration::RegistrationRate};

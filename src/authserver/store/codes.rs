@@ -176,6 +176,7 @@ impl Store {
             revoked: false,
         };
         writer.insert_grant(org, &grant).await?;
+        writer.mark_used(org, &grant.client, now).await?;
         if let Some((refresh, expires_at)) = refresh {
             writer.insert_refresh_token(org, &grant.id, &refresh, now, expires_at).await?;
         }

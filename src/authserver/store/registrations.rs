@@ -4,7 +4,7 @@ use lumoauth_core::{ClientId, UnixTime};
 use sqlx::any::AnyRow;
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, Writer,
     rows::{Columns as _, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
@@ -141,6 +141,16 @@ impl Store {
 
     /// Notes that a client is in use, so that it is not forgotten.
     pub async fn mark_used(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
+        let mut writer = self.begin().await?;
+        writer.mark_used(org, id, now).await?;
+        writer.commit().await
+    }
+}
+
+impl Writer<'_> {
+    /// Notes that a client was given something, so that it is not forgotten. For others than registered clients it does
+    /// nothing.
+    pub(super) async fn mark_used(&mut self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
         let query = sql("UPDATE registrations SET used_at = $3 WHERE org = $1 AND id = $2 AND used_at IS NULL");
         self.run(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await.map(drop)
     }

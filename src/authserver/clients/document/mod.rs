@@ -77,9 +77,9 @@ impl Documents {
             }
             let (fetcher, settings) = (self.fetcher.clone(), settings.clone());
             Ok(async move {
-                let fetched = fetcher.get(&url, MAX_BYTES, &settings).await.map_err(ResolveError::Unreachable)?;
-                let client = parse::parse(&url, &fetched.body).map_err(ResolveError::Invalid)?;
-                Ok((Arc::new(client), age(fetched.max_age)))
+                let answer = fetcher.get(&url, MAX_BYTES, &settings).await.map_err(ResolveError::Unreachable)?;
+                let client = parse::parse(&url, &answer.body).map_err(ResolveError::Invalid)?;
+                Ok((Arc::new(client), age(answer.max_age)))
             })
         };
         self.cache.fetch(key, settings.clone(), now, start).await.unwrap_or(Err(ResolveError::Busy))

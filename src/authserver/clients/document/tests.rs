@@ -27,8 +27,9 @@ fn read(document: &Value) -> Result<OAuthClient, DocumentError> {
 
 fn with(change: Value) -> Result<OAuthClient, DocumentError> {
     let mut document = minimal();
-    for (name, value) in change.as_object().unwrap() {
-        document[name] = value.clone();
+    let Value::Object(change) = change else { panic!("{change}") };
+    for (name, value) in change {
+        document[&name] = value;
     }
     parse(&HttpsUrl::document(URL).unwrap(), document.to_string().as_bytes())
 }

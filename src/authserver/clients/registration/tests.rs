@@ -2,14 +2,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Method, Request, header};
-use lumoauth_core::{ClientId, UnixTime, digest};
+use lumoauth_core::{ClientId, UnixTime, digest, pkce::CodeChallenge};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::super::{Authentication, OAuthClient, ResolveError, ScopeLimit, Source, resolve};
 use crate::{
     authserver::{
+        artefact::Digest,
         org::Org,
+        store::{GrantId, NewCode, NewGrant, NewUser, PasswordHash, Redeemed, StatusIndex, UserName},
         testing::{ISSUER, NOW, Reply, World, id_of},
     },
     registry::OrgId,
@@ -226,13 +228,35 @@ async fn the_rate_is_limited_before_the_number() {
     assert!((30..=40).contains(&refused), "{refused}");
 }
 
+/// Gives a client a grant.
+async fn redeem_a_code(world: &World, client: ClientId) {
+    let (org, now) = (OrgId::parse("acme").unwrap(), UnixTime(NOW));
+    let name = UserName::parse("ada").unwrap();
+    let user = NewUser { name, password_hash: PasswordHash::new(String::new()), groups: Vec::new() };
+    let user = world.store.add_user(&org, user, now).await.unwrap().id;
+    let code = NewCode {
+        digest: Digest::of("code"),
+        client,
+        user,
+        redirect_uri: "http://127.0.0.1/callback".to_owned(),
+        challenge: CodeChallenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", Some("S256")).unwrap(),
+        resources: Vec::new(),
+        offline: false,
+        issued_at: now,
+        expires_at: now.plus(60),
+    };
+    assert!(world.store.issue_code(&org, &code, &[]).await.unwrap());
+    let grant = NewGrant { id: GrantId::generate().unwrap(), status: StatusIndex { list: 0, index: 0 } };
+    let redeemed = world.store.redeem_code(&org, &code.digest, grant, None, now).await.unwrap();
+    assert!(matches!(redeemed, Redeemed::Fresh(_)));
+}
+
 #[tokio::test]
 async fn unused_registrations_expire() {
     let world = world(|dcr| dcr.unused_hours = 2);
     let (unused, used) = (registered(&world, &minimal()).await, registered(&world, &minimal()).await);
     let id = |document: &Value| document["client_id"].as_str().unwrap().to_owned();
-    let org = OrgId::parse("acme").unwrap();
-    world.store.mark_used(&org, &ClientId::parse(&id(&used)).unwrap(), UnixTime(NOW)).await.unwrap();
+    redeem_a_code(&world, ClientId::parse(&id(&used)).unwrap()).await;
     world.set_time(NOW + 2 * 3600 - 1);
     assert!(client(&world, &id(&unused)).await.is_ok());
     world.set_time(NOW + 2 * 3600);
