@@ -119,6 +119,7 @@ async fn create(client: &kube::Client, object: Value) -> Result<DynamicObject, S
 #[case::service("a", json!({"resourceUri": "http://a-mcp.acme.svc/mcp"}))]
 #[case::longest_name("a1234567890123456789012345678901234567890123456789", json!({}))]
 #[case::rules("a", json!({"rules": [{"tools": ["x", "y_*"], "scopes": ["w"]}, {"methods": ["tasks/*"], "names": ["*"], "deny": true}]}))]
+#[case::grants("a", json!({"grants": [{"groups": ["g"], "users": ["u"], "scopes": ["w"]}, {"clients": ["https://app.example/*"], "scopes": ["r"]}]}))]
 #[case::everything("a", json!({"path": "/x", "endpointUrl": "https://b.example/mcp", "metadata": {"resource_documentation": "https://d.example"}, "sidecar": {"resources": {"limits": {"cpu": 1, "memory": "64Mi"}}, "allowedOrigins": ["https://app.example"], "allowedHosts": ["b.example:8443"]}}))]
 #[tokio::test]
 #[ignore = "needs a cluster"]
@@ -164,6 +165,9 @@ async fn good_servers_are_admitted(#[case] name: &str, #[case] change: Value) {
 #[case::origin("a", json!({"sidecar": {"allowedOrigins": ["https://a.example/"]}}), "without path")]
 #[case::host("a", json!({"sidecar": {"allowedHosts": ["https://a.example"]}}), "host or host:port")]
 #[case::body("a", json!({"sidecar": {"maxBodyBytes": 1}}), "maxBodyBytes must be between")]
+#[case::grant_for_nobody("a", json!({"grants": [{"scopes": ["r"]}]}), "names people (groups, users) or clients")]
+#[case::grant_for_both("a", json!({"grants": [{"users": ["a"], "clients": ["c"], "scopes": ["r"]}]}), "write two entries for both")]
+#[case::grant_of_nothing("a", json!({"grants": [{"users": ["a"], "scopes": []}]}), "at least 1")]
 #[tokio::test]
 #[ignore = "needs a cluster"]
 async fn bad_servers_are_refused(#[case] name: &str, #[case] change: Value, #[case] message: &str) {
@@ -179,6 +183,12 @@ async fn bad_servers_are_refused(#[case] name: &str, #[case] change: Value, #[ca
 #[case::no_grant(json!({"grantTypes": []}), "at least 1")]
 #[case::unknown_grant(json!({"grantTypes": ["Password"]}), "supported values")]
 #[case::overlap(json!({"rotation": {"overlapHours": 721}}), "between 0 and 720")]
+#[case::nowhere_to_return_to(json!({"grantTypes": ["AuthorizationCode"]}), "redirectUris is needed")]
+#[case::refresh_of_nothing(json!({"grantTypes": ["RefreshToken"]}), "RefreshToken goes with AuthorizationCode")]
+#[case::public_program(json!({"authentication": {"method": "None"}}), "None cannot be used with ClientCredentials")]
+#[case::no_keys(json!({"authentication": {"method": "PrivateKeyJwt"}}), "exactly one of authentication.jwks")]
+#[case::keys_twice(json!({"authentication": {"method": "PrivateKeyJwt", "jwks": {"keys": []}, "jwksUri": "https://a.example/"}}), "exactly one of authentication.jwks")]
+#[case::keys_of_another_method(json!({"authentication": {"method": "ClientSecretPost", "jwksUri": "https://a.example/"}}), "the other methods have neither")]
 #[tokio::test]
 #[ignore = "needs a cluster"]
 async fn bad_clients_are_refused(#[case] change: Value, #[case] message: &str) {
@@ -187,6 +197,18 @@ async fn bad_clients_are_refused(#[case] change: Value, #[case] message: &str) {
     create(&client, client_object(json!({}))).await.unwrap();
     let error = create(&client, client_object(change)).await.unwrap_err();
     assert!(error.contains(message), "{error}");
+}
+
+#[rstest]
+#[case::public(json!({"grantTypes": ["AuthorizationCode", "RefreshToken"], "authentication": {"method": "None"}, "redirectUris": ["http://127.0.0.1/callback"]}))]
+#[case::keys(json!({"authentication": {"method": "PrivateKeyJwt", "jwks": {"keys": [{"kty": "EC"}]}}}))]
+#[case::keys_elsewhere(json!({"authentication": {"method": "PrivateKeyJwt", "jwksUri": "https://a.example/jwks.json"}}))]
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn good_clients_are_admitted(#[case] change: Value) {
+    let client = support::client().await;
+    install(&client).await;
+    create(&client, client_object(change)).await.unwrap();
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint("/orgs/{org}/api/v1/oauth/introspect", "introspect", None, post(introspect::introspect)),
         Endpoint("/orgs/{org}/api/v1/oauth/revoke", "revoke", Post, post(revoke::revoke)),
         Endpoint("/orgs/{org}/api/v1/oauth/status/{list}", "status_list", Read, get(status::status_list)),
-        Endpoint("/orgs/{org}/api/v1/oauth/authorize", "authorize", None, get(authorize::authorize).post(authorize::authorize)),
+        Endpoint("/orgs/{org}/api/v1/oauth/authorize", "authorize", None, get(authorize::show).post(authorize::act)),
         Endpoint("/orgs/{org}/api/v1/account", "account", None, get(account::show).post(account::act)),
     ]
 }

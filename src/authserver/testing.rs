@@ -6,7 +6,7 @@ pub(super) mod browser;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Once,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -172,6 +172,7 @@ impl World {
 
     /// The same organizations without servers and clients.
     pub(super) fn empty() -> Self {
+        log_everywhere();
         let mut index = Index::default();
         for (namespace, org) in [("acme", "acme"), ("tools", "acme"), ("other", "other")] {
             index.apply_namespace(namespace.to_owned(), NamespaceMeta { org_label: Some(org.to_owned()) });
@@ -275,6 +276,13 @@ impl World {
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()["access_token"].as_str().unwrap().to_owned()
     }
+}
+
+/// Gives every thread a subscriber. A line that is met first where there is none is turned off for all, and a test that
+/// reads the log beside that one would miss it.
+fn log_everywhere() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(tracing::subscriber::set_global_default(tracing_subscriber::registry())));
 }
 
 /// A new store in `directory`. On a thread of its own, so that worlds are made without waiting.

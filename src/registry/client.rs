@@ -127,14 +127,10 @@ fn check_grant_types(spec: &McpClientSpec, problems: &mut Problems) {
 }
 
 fn check_method(spec: &McpClientSpec, problems: &mut Problems) {
+    let names_secret = spec.credentials_secret_name.as_deref().is_some_and(|name| !name.is_empty());
     match spec.authentication.method {
-        method if uses_secret(method) => {
-            if spec.credentials_secret_name.as_deref().unwrap_or_default().is_empty() {
-                problems.push(invalid(
-                    "spec.credentialsSecretName is missing: name the Secret that the operator shall write",
-                ));
-            }
-        }
+        method if uses_secret(method) && !names_secret => problems
+            .push(invalid("spec.credentialsSecretName is missing: name the Secret that the operator shall write")),
         ClientAuthenticationMethod::None if spec.grant_types.contains(&GrantType::ClientCredentials) => {
             problems.push(invalid(
                 "spec.authentication.method: None cannot be used with ClientCredentials, anybody could be the client: \

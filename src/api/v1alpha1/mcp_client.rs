@@ -60,8 +60,8 @@ pub struct McpClientSpec {
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
 
-    /// Where people are sent back to with AuthorizationCode; exact, on loopback any port. Example:
-    /// ["https://app.example/callback", "http://127.0.0.1/callback", "com.example.app:/callback"].
+    /// Where people are sent back to with AuthorizationCode; exact, on loopback any port: `https://app.example/callback`,
+    /// `http://127.0.0.1/callback`, `com.example.app:/callback`.
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
     pub redirect_uris: Vec<String>,

@@ -180,7 +180,8 @@ pub struct McpServerSpec {
     pub authorization_servers: Vec<AuthorizationServerSpec>,
 
     /// What people may be given; empty: every user may consent to requiredScopes, nothing more. Otherwise what no entry
-    /// gives is not given. Example: [{groups: [finance], scopes: ["mcp:write"]}, {users: [ada], scopes: ["mcp:admin"]}].
+    /// gives is not given. Example:
+    /// `[{groups: [finance], scopes: ["mcp:write"]}, {users: [ada], scopes: ["mcp:admin"]}]`.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub grants: Vec<Grant>,

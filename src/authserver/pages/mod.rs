@@ -54,6 +54,8 @@ pub(super) struct ConsentPage<'a> {
     pub(super) account: &'a str,
     /// Of [`super::people::Visitor::csrf`].
     pub(super) csrf: &'a str,
+    /// The hidden field `proposal`: what the answer is an answer to.
+    pub(super) proposal: &'a str,
     /// Who asks.
     pub(super) client: ClientView,
     /// Host, or scheme with its colon, that the browser goes on to ([`RedirectUri::destination`]).

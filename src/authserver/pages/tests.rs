@@ -30,6 +30,7 @@ fn hostile_consent(text: &str) -> ConsentPage<'_> {
         action: "/orgs/acme/api/v1/oauth/authorize?state=%22&x=1",
         account: "/orgs/acme/api/v1/account",
         csrf: "token",
+        proposal: "proposal",
         client: ClientView { name: Shown::of(text), vouched: Shown::of(text) },
         destination: Shown::of(text),
         warnings: vec![

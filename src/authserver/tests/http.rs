@@ -65,23 +65,6 @@ async fn preflight_of_public_documents_only() {
 }
 
 #[tokio::test]
-async fn the_authorization_endpoint_is_a_page_and_never_redirects() {
-    let world = World::new();
-    let path = "/orgs/acme/api/v1/oauth/authorize";
-    let query = "response_type=code&client_id=x&redirect_uri=https%3A%2F%2Fevil.example%2F%3Cscript%3E&state=s";
-    let post = Request::post(path).body(Body::from(query)).unwrap();
-    for reply in [world.get(&format!("{path}?{query}")).await, world.send(post).await] {
-        assert_eq!(reply.status, 400);
-        assert_eq!(reply.header(header::LOCATION), "");
-        assert_eq!(reply.header(header::CONTENT_TYPE), "text/html; charset=utf-8");
-        assert!(reply.header(header::CONTENT_SECURITY_POLICY).contains("default-src 'none'"));
-        assert!(reply.header(header::CONTENT_SECURITY_POLICY).contains("frame-ancestors 'none'"));
-        assert!(reply.text().contains("Login is not available yet") && !reply.text().contains("evil"));
-    }
-    world.get("/orgs/nobody/api/v1/oauth/authorize").await.assert_error(404, "invalid_tenant");
-}
-
-#[tokio::test]
 async fn before_address_and_keys_are_known() {
     let world = World::new();
     world.authority.send_replace(None);

@@ -1,0 +1,180 @@
+//! Why an authorization request is refused: before it is proven where a response may go, and after.
+
+use crate::authserver::{clients::ResolveError, pages::Problem, parameters::ParametersError};
+
+/// Told on a page and never by a redirect: client, redirect URI or `state` are not proven (RFC 6749 §4.1.2.1).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unproven {
+    /// More than any client of good faith sends.
+    #[error("the request is too long")]
+    TooLong,
+    /// The query cannot be read.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// No `client_id`.
+    #[error("the parameter client_id is missing")]
+    NoClient,
+    /// It leads to no client.
+    #[error(transparent)]
+    Client(#[from] ResolveError),
+    /// The client is not registered for authorization codes. It may have no redirect URI to be told that at.
+    #[error("the client is not registered for authorization codes")]
+    NotForPeople,
+    /// No `redirect_uri`.
+    #[error("the parameter redirect_uri is missing")]
+    NoRedirect,
+    /// Not one that the client registered.
+    #[error("the redirect_uri is not registered for the client")]
+    UnknownRedirect,
+    /// `state` that no response could repeat.
+    #[error("the parameter state is longer than accepted, or holds control or non-ASCII characters")]
+    State,
+}
+
+impl Unproven {
+    /// The page that says so.
+    pub(super) fn problem(&self) -> Problem {
+        match self {
+            Self::TooLong | Self::Parameters(_) | Self::NoClient | Self::State => Problem::BadRequest,
+            Self::Client(error) => unresolved(error),
+            Self::NotForPeople => Problem::ClientNotForPeople,
+            Self::NoRedirect => Problem::NoRedirect,
+            Self::UnknownRedirect => Problem::Redirect,
+        }
+    }
+
+    /// A stable word for logs and metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Parameters(ParametersError::NotAForm) => "not_a_form",
+            Self::Parameters(ParametersError::TooMany) => "too_many_parameters",
+            Self::Parameters(ParametersError::Duplicate) => "duplicate_parameter",
+            Self::NoClient => "no_client",
+            Self::Client(error) => error.reason(),
+            Self::NotForPeople => "grant_not_registered",
+            Self::NoRedirect => "no_redirect_uri",
+            Self::UnknownRedirect => "unknown_redirect_uri",
+            Self::State => "malformed_state",
+        }
+    }
+}
+
+/// The page about a client that cannot be had.
+fn unresolved(error: &ResolveError) -> Problem {
+    match error {
+        ResolveError::Unknown => Problem::UnknownClient,
+        ResolveError::Store => Problem::Unavailable,
+        ResolveError::Disabled | ResolveError::DocumentsOff | ResolveError::Domain | ResolveError::LocalOnly => {
+            Problem::ClientNotAdmitted
+        }
+        ResolveError::Url(_)
+        | ResolveError::Unreachable(_)
+        | ResolveError::Invalid(_)
+        | ResolveError::KeySet
+        | ResolveError::NoKeys
+        | ResolveError::Busy => Problem::ClientDocument,
+    }
+}
+
+/// Told the client by a redirect. What it is told is [`Refused::error`] and [`Refused::description`];
+/// [`Refused::reason`] is for the log and the metric, and may tell more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// No `response_type`.
+    NoResponseType,
+    /// Not `code` (OAuth 2.1: nothing else is left).
+    ResponseType,
+    /// Not `query`.
+    ResponseMode,
+    /// `request` (RFC 9101).
+    RequestObject,
+    /// `request_uri` (RFC 9101).
+    RequestUri,
+    /// No `code_challenge`.
+    NoChallenge,
+    /// Not `S256`, which is also what an absent method is not (RFC 7636 §4.3).
+    ChallengeMethod,
+    /// No SHA-256.
+    Challenge,
+    /// No `resource`, and it cannot be told which is meant.
+    NoResource,
+    /// More of them than one consent can be about.
+    TooManyResources,
+    /// Not an absolute URL without fragment.
+    MalformedResource,
+    /// Nothing of this organization has that identifier, or nothing that people can be asked about.
+    UnknownResource,
+    /// `servers` of the client or `allowedClients` of the server do not name the other.
+    ClientNotAllowed,
+    /// The server asks for no tokens.
+    PublicServer,
+    /// `scope` is no list of scope-tokens.
+    MalformedScope,
+    /// `prompt=none` beside other values.
+    Prompt,
+    /// Nothing that was asked for may be given to this person through this client.
+    NothingGrantable,
+    /// `prompt=none`, and nobody is logged in.
+    LoginRequired,
+    /// `prompt=none`, and the person has to be asked.
+    ConsentRequired,
+    /// The person said no.
+    Denied,
+    /// The person or the client was disabled while the request was under way.
+    Disabled,
+}
+
+impl Refused {
+    /// `error` of RFC 6749 §4.1.2.1, RFC 8707 §2, RFC 9101 §6.1 and OpenID Connect Core §3.1.2.6.
+    pub(super) fn error(self) -> &'static str {
+        self.texts().0
+    }
+
+    /// A stable word for logs and metrics.
+    pub(super) fn reason(self) -> &'static str {
+        self.texts().1
+    }
+
+    /// What the client is told in words.
+    pub(super) fn description(self) -> &'static str {
+        self.texts().2
+    }
+
+    fn texts(self) -> (&'static str, &'static str, &'static str) {
+        const TARGET: &str = "the resource is not one this client may ask for";
+        match self {
+            Self::NoResponseType => ("invalid_request", "no_response_type", "the parameter response_type is missing"),
+            Self::ResponseType => ("unsupported_response_type", "response_type", "use response_type code"),
+            Self::ResponseMode => ("invalid_request", "response_mode", "leave response_mode out: it is query"),
+            Self::RequestObject => ("request_not_supported", "request_object", "send the parameters themselves"),
+            Self::RequestUri => ("request_uri_not_supported", "request_uri", "send the parameters themselves"),
+            Self::NoChallenge => ("invalid_request", "no_code_challenge", "use PKCE: code_challenge is missing"),
+            Self::ChallengeMethod => ("invalid_request", "code_challenge_method", "code_challenge_method must be S256"),
+            Self::Challenge => {
+                ("invalid_request", "code_challenge", "code_challenge must be 43 characters of base64url")
+            }
+            Self::NoResource => ("invalid_target", "no_resource", "name the MCP server in the parameter resource"),
+            Self::TooManyResources => ("invalid_target", "too_many_resources", "ask for fewer resources at a time"),
+            Self::MalformedResource => (
+                "invalid_target",
+                "malformed_resource",
+                "the parameter resource must be an absolute URL without fragment",
+            ),
+            Self::UnknownResource => ("invalid_target", "unknown_resource", TARGET),
+            Self::ClientNotAllowed => ("invalid_target", "client_not_allowed", TARGET),
+            Self::PublicServer => ("invalid_target", "public_server", "this MCP server asks for no tokens"),
+            Self::MalformedScope => {
+                ("invalid_scope", "malformed_scope", "separate scopes by single spaces, without quotes")
+            }
+            Self::Prompt => ("invalid_request", "prompt", "prompt none cannot be combined"),
+            Self::NothingGrantable => {
+                ("invalid_scope", "nothing_grantable", "this person may be given none of what was asked for")
+            }
+            Self::LoginRequired => ("login_required", "login_required", "nobody is logged in"),
+            Self::ConsentRequired => ("consent_required", "consent_required", "the person has to be asked"),
+            Self::Denied => ("access_denied", "denied", "the person refused"),
+            Self::Disabled => ("access_denied", "disabled", "this person or client may not get tokens"),
+        }
+    }
+}
