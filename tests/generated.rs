@@ -42,7 +42,7 @@ fn settings_in(file: &str) -> String {
     let settings =
         text.lines().skip_while(|line| !line.contains("publicUrl:") && !line.contains("# Where clients reach"));
     let indent = settings.clone().next().unwrap().find(|letter: char| letter != ' ').unwrap();
-    settings.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect()
+    settings.flat_map(|line| [line.get(indent..).unwrap_or_default(), "\n"]).collect()
 }
 
 #[test]

@@ -39,25 +39,26 @@ impl Database {
         url.set_port(Some(address.1)).unwrap();
         let this = Self { owner, name, url };
         this.drop_it();
-        this.query(&this.owner, &format!("CREATE DATABASE {name}"));
+        query(&this.owner, &format!("CREATE DATABASE {name}"));
         this
-    }
-
-    fn query(&self, at: &Url, statement: &str) -> String {
-        let output = Command::new("psql").args([at.as_str(), "-X", "-A", "-t", "-c", statement]).output().unwrap();
-        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     fn ask(&self, statement: &str) -> String {
         let mut url = self.owner.clone();
         url.set_path(self.name);
-        self.query(&url, statement)
+        query(&url, statement)
     }
 
     fn drop_it(&self) {
-        self.query(&self.owner, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        query(&self.owner, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
+}
+
+/// Runs one statement; gives its answer without a heading.
+fn query(at: &Url, statement: &str) -> String {
+    let output = Command::new("psql").args([at.as_str(), "-X", "-A", "-t", "-c", statement]).output().unwrap();
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Lets pods reach a port of this machine's loopback; gives where.
