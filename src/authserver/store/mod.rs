@@ -12,6 +12,8 @@ mod assertions;
 mod clients;
 mod codes;
 mod consents;
+#[cfg(test)]
+mod contract;
 mod error;
 mod grants;
 mod ids;

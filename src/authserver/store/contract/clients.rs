@@ -1,0 +1,147 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::authserver::store::Registered;
+
+contract![
+    registrations_come_and_go,
+    registrations_are_bounded,
+    deleting_a_registration_revokes,
+    an_assertion_is_claimed_once,
+    revoking_a_client,
+    disabled_clients_are_known,
+    disabled_while_blocks_are_leased,
+];
+
+async fn registrations_come_and_go(database: &Database) {
+    let store = database.open().await;
+    let id = client("dcr_1");
+    let new = NewRegistration { secret: Some(Digest::of("secret")), ..new_registration("dcr_1") };
+    assert_eq!(store.register(&org(), &new, 10, NOW).await.unwrap(), Registered::Done);
+    let known = store.registration(&org(), &id, NOW).await.unwrap().unwrap();
+    assert_eq!((&known.id, &known.metadata, known.secret), (&id, &new.metadata, new.secret));
+    assert_eq!((known.access_token, known.created_at, known.used), (new.access_token, NOW, false));
+    assert_eq!(store.registration(&other_org(), &id, NOW).await.unwrap(), None);
+    assert_eq!(store.registration(&org(), &client("dcr_2"), NOW).await.unwrap(), None);
+
+    assert!(!store.update_registration(&other_org(), &id, "{}", None).await.unwrap());
+    assert!(store.update_registration(&org(), &id, "{}", None).await.unwrap());
+    let updated = store.registration(&org(), &id, NOW).await.unwrap().unwrap();
+    assert_eq!((updated.metadata.as_str(), updated.secret), ("{}", None));
+
+    assert_eq!(store.registration(&org(), &id, new.expires_unused_at).await.unwrap(), None, "nobody used it");
+    store.mark_used(&other_org(), &id, NOW).await.unwrap();
+    assert_eq!(store.registration(&org(), &id, new.expires_unused_at).await.unwrap(), None);
+    store.mark_used(&org(), &id, NOW).await.unwrap();
+    assert!(store.registration(&org(), &id, NOW.plus(1000 * DAY)).await.unwrap().unwrap().used);
+}
+
+async fn registrations_are_bounded(database: &Database) {
+    let store = database.open().await;
+    let register = |at: u32, now| {
+        let store = store.clone();
+        async move { store.register(&org(), &new_registration(&format!("dcr_{at}")), 5, now).await.unwrap() }
+    };
+    let registered = together((0..20).map(|at| register(at, NOW))).await;
+    assert_eq!(registered.iter().filter(|one| **one == Registered::Done).count(), 5);
+    let elsewhere = store.register(&other_org(), &new_registration("dcr_0"), 5, NOW).await.unwrap();
+    assert_eq!(elsewhere, Registered::Done, "the bound is each organization's own");
+    assert_eq!(register(20, NOW.plus(DAY - 1)).await, Registered::TooMany);
+    assert_eq!(register(20, NOW.plus(DAY)).await, Registered::Done, "what nobody used makes room");
+    assert_eq!(store.register(&org(), &new_registration("dcr_30"), 0, NOW).await.unwrap(), Registered::TooMany);
+}
+
+async fn deleting_a_registration_revokes(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let grant = grant(&store, &ada, "refresh").await;
+    let id = grant.client.as_str();
+    assert_eq!(store.register(&org(), &new_registration(id), 10, NOW).await.unwrap(), Registered::Done);
+    assert!(!store.delete_registration(&other_org(), &grant.client, NOW).await.unwrap());
+    assert!(!store.delete_registration(&org(), &client("dcr_x"), NOW).await.unwrap());
+    assert!(!is_revoked(&store, &grant).await);
+    assert!(store.delete_registration(&org(), &grant.client, NOW).await.unwrap());
+    assert_eq!(store.registration(&org(), &grant.client, NOW).await.unwrap(), None);
+    assert!(is_revoked(&store, &grant).await);
+    assert!(!is_live(&store, "refresh", "x", NOW).await);
+}
+
+async fn an_assertion_is_claimed_once(database: &Database) {
+    let store = database.open().await;
+    let jti = Digest::of("jti");
+    let claim = |org: OrgId, id: &'static str| {
+        let store = store.clone();
+        async move { store.claim_assertion(&org, &client(id), &jti, NOW.plus(60)).await.unwrap() }
+    };
+    let claimed = together((0..50).map(|_| claim(org(), "a"))).await;
+    assert_eq!(claimed.iter().filter(|one| **one).count(), 1);
+    assert!(claim(org(), "b").await && claim(other_org(), "a").await, "a jti is unique to its issuer");
+    assert!(!claim(org(), "b").await);
+}
+
+async fn revoking_a_client(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let held = grant(&store, &ada, "refresh").await;
+    let (app, bot) = (held.client.clone(), client("mcpc_bot"));
+    assert!(store.issue_code(&org(), &new_code(&ada, "code"), &[(resource(), consent("mcp:read"))]).await.unwrap());
+    let block = store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap().unwrap();
+    let of_bot = StatusIndex { list: block.list, index: block.first + BLOCK_SIZE - 1 };
+    assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([app.clone(), bot.clone()]));
+    assert!(store.clients_holding(&other_org()).await.unwrap().is_empty());
+
+    for id in [&app, &bot] {
+        store.revoke_client(&other_org(), id, NOW).await.unwrap();
+    }
+    assert!(!is_revoked(&store, &held).await && !store.is_revoked(&org(), of_bot).await.unwrap());
+    store.revoke_client(&org(), &app, NOW).await.unwrap();
+    assert!(is_revoked(&store, &held).await && !store.is_revoked(&org(), of_bot).await.unwrap());
+    assert_eq!(store.code(&org(), &Digest::of("code"), NOW).await.unwrap(), None);
+    assert_eq!(store.consents(&org(), &ada.id).await.unwrap(), []);
+    assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([bot.clone()]));
+    store.revoke_client(&org(), &bot, NOW).await.unwrap();
+    assert!(store.is_revoked(&org(), of_bot).await.unwrap());
+    assert!(store.clients_holding(&org()).await.unwrap().is_empty());
+    // It is not disabled: what it gets from now on lives.
+    assert!(!is_revoked(&store, &grant(&store, &ada, "new").await).await);
+}
+
+async fn disabled_clients_are_known(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let held = grant(&store, &ada, "refresh").await;
+    let app = held.client.clone();
+    assert!(store.issue_code(&org(), &new_code(&ada, "code"), &[]).await.unwrap());
+    for org in [other_org(), org(), org()] {
+        store.set_client_disabled(&org, &app, true, NOW).await.unwrap();
+    }
+    let both = BTreeSet::from([(org(), app.clone()), (other_org(), app.clone())]);
+    assert_eq!(store.disabled_clients().await.unwrap(), both);
+    assert!(is_revoked(&store, &held).await);
+    let late = store.redeem_code(&org(), &Digest::of("code"), new_grant(&store).await, None, NOW).await.unwrap();
+    assert_eq!(late, Redeemed::Unknown);
+    store.set_client_disabled(&org(), &app, false, NOW).await.unwrap();
+    assert_eq!(store.disabled_clients().await.unwrap(), BTreeSet::from([(other_org(), app)]));
+    assert!(is_revoked(&store, &held).await, "what was revoked stays so");
+}
+
+async fn disabled_while_blocks_are_leased(database: &Database) {
+    let store = database.open().await;
+    let bot = client("mcpc_bot");
+    let leased = together((0..21).map(|at| {
+        let (store, bot) = (store.clone(), bot.clone());
+        async move {
+            if at == 10 {
+                store.set_client_disabled(&org(), &bot, true, NOW).await.unwrap();
+                return None;
+            }
+            store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap()
+        }
+    }))
+    .await;
+    for block in leased.into_iter().flatten() {
+        let index = StatusIndex { list: block.list, index: block.first };
+        assert!(store.is_revoked(&org(), index).await.unwrap(), "leased before, so revoked with the rest");
+    }
+    assert_eq!(store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap(), None);
+}

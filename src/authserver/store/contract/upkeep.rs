@@ -1,0 +1,135 @@
+use super::*;
+use crate::authserver::store::{Registered, Swept, rows::sql};
+
+contract![
+    what_was_kept_is_there_after_a_restart,
+    two_processes_on_one_database,
+    processes_that_start_together,
+    a_newer_schema_is_refused,
+    one_replica_sweeps,
+    only_what_expired_is_swept,
+    a_list_is_forgotten_with_its_last_token,
+];
+
+async fn what_was_kept_is_there_after_a_restart(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let (live, dead) = (grant(&store, &ada, "live").await, grant(&store, &ada, "dead").await);
+    store.revoke_grant(&org(), &dead.id, NOW).await.unwrap();
+    store.close().await;
+    assert!(matches!(store.users(&org()).await, Err(StoreError::Database(_))), "it is closed");
+    let store = database.open().await;
+    assert_eq!(store.users(&org()).await.unwrap(), [ada]);
+    assert!(!is_revoked(&store, &live).await && is_revoked(&store, &dead).await);
+    assert!(is_live(&store, "live", "next", NOW).await && !is_live(&store, "dead", "x", NOW).await);
+}
+
+async fn two_processes_on_one_database(database: &Database) {
+    let (server, command_line) = (database.open().await, database.open().await);
+    let added = together((0..60).map(|at| {
+        let store = if at % 2 == 0 { server.clone() } else { command_line.clone() };
+        async move { store.add_user(&org(), new_user(&format!("user{at}")), NOW).await.map(drop) }
+    }))
+    .await;
+    assert!(added.iter().all(Result::is_ok), "{added:?}");
+    let ada = user(&server, "ada").await;
+    let grant = grant(&server, &ada, "refresh").await;
+    assert!(command_line.set_user_disabled(&org(), &ada.id, true, NOW).await.unwrap());
+    assert!(is_revoked(&server, &grant).await);
+    assert_eq!(server.users(&org()).await.unwrap().len(), 61);
+}
+
+async fn processes_that_start_together(database: &Database) {
+    let opened = together((0..8).map(|_| {
+        let storage = database.storage.clone();
+        async move { Store::open(&storage, Counter::default()).await }
+    }))
+    .await;
+    let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
+    user(&stores[0], "ada").await;
+    for store in stores {
+        assert_eq!(store.users(&org()).await.unwrap().len(), 1);
+    }
+}
+
+async fn a_newer_schema_is_refused(database: &Database) {
+    let store = database.open().await;
+    store.run(sql("INSERT INTO schema_steps (step) VALUES (7)")).await.unwrap();
+    store.close().await;
+    let refused = Store::open(&database.storage, Counter::default()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Newer { found: 7, known: 1 }), "{refused}");
+    assert!(refused.to_string().contains("run the newer LumoAuth again"), "{refused}");
+}
+
+async fn one_replica_sweeps(database: &Database) {
+    let store = database.open().await;
+    let swept = together((0..10).map(|at| {
+        let store = store.clone();
+        async move { store.sweep(&format!("replica {at}"), NOW).await.unwrap() }
+    }))
+    .await;
+    assert_eq!(swept.iter().filter(|one| **one != Swept::Elsewhere).count(), 1);
+    let winner = swept.iter().position(|one| *one != Swept::Elsewhere).unwrap();
+    let (winner, another) = (format!("replica {winner}"), "another");
+    assert_eq!(store.sweep(another, NOW.plus(149)).await.unwrap(), Swept::Elsewhere);
+    assert_eq!(store.sweep(&winner, NOW.plus(60)).await.unwrap(), Swept::Rows(0));
+    assert_eq!(store.sweep(another, NOW.plus(209)).await.unwrap(), Swept::Elsewhere, "the lease was renewed");
+    assert_eq!(store.sweep(another, NOW.plus(210)).await.unwrap(), Swept::Rows(0), "and ended");
+    assert_eq!(store.sweep(&winner, NOW.plus(211)).await.unwrap(), Swept::Elsewhere);
+}
+
+async fn only_what_expired_is_swept(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let held = grant(&store, &ada, "refresh").await;
+    assert!(store.start_session(&org(), &new_session(&ada, "cookie"), None, NOW).await.unwrap());
+    assert!(store.issue_code(&org(), &new_code(&ada, "code"), &[(resource(), consent("mcp:read"))]).await.unwrap());
+    assert!(store.claim_assertion(&org(), &held.client, &Digest::of("jti"), NOW.plus(60)).await.unwrap());
+    for id in ["dcr_used", "dcr_unused"] {
+        assert_eq!(store.register(&org(), &new_registration(id), 10, NOW).await.unwrap(), Registered::Done);
+    }
+    store.mark_used(&org(), &client("dcr_used"), NOW).await.unwrap();
+    store.set_client_disabled(&org(), &client("mcpc_off"), true, NOW).await.unwrap();
+    let sweep = async |seconds| store.sweep("a", NOW.plus(seconds)).await.unwrap();
+
+    assert_eq!(sweep(59).await, Swept::Rows(0));
+    assert!(!store.claim_assertion(&org(), &held.client, &Digest::of("jti"), NOW.plus(60)).await.unwrap());
+    assert_eq!(sweep(60).await, Swept::Rows(2), "the code that nobody redeemed, and the assertion");
+    assert!(store.claim_assertion(&org(), &held.client, &Digest::of("jti"), NOW.plus(60)).await.unwrap());
+    sweep(60).await;
+    assert_eq!(sweep(DAY - 1).await, Swept::Rows(0));
+    assert!(store.session(&org(), &Digest::of("cookie"), NOW).await.unwrap().is_some());
+    assert_eq!(sweep(DAY).await, Swept::Rows(3), "session, block and registration");
+    assert_eq!(store.session(&org(), &Digest::of("cookie"), NOW).await.unwrap(), None);
+    assert_eq!(store.registration(&org(), &client("dcr_unused"), NOW).await.unwrap(), None);
+    assert!(store.registration(&org(), &client("dcr_used"), NOW).await.unwrap().is_some());
+
+    assert_eq!(sweep(30 * DAY - 1).await, Swept::Rows(0));
+    assert!(store.refresh_token(&org(), &Digest::of("refresh")).await.unwrap().is_some());
+    assert_eq!(sweep(30 * DAY).await, Swept::Rows(1), "the refresh token");
+    // Until its last access token has ended, the grant can be revoked, and the replay of its code is known.
+    let before = held.keep_until.minus(1);
+    assert_eq!(store.sweep("a", before).await.unwrap(), Swept::Rows(0));
+    assert!(store.code(&org(), &Digest::of("code of refresh"), before).await.unwrap().unwrap().redeemed);
+    assert!(!is_revoked(&store, &held).await);
+    assert_eq!(store.sweep("a", held.keep_until).await.unwrap(), Swept::Rows(2), "the grant and its code");
+    assert_eq!(store.grant(&org(), &held.id).await.unwrap(), None);
+    assert_eq!(store.code(&org(), &Digest::of("code of refresh"), NOW).await.unwrap(), None);
+
+    assert_eq!(store.users(&org()).await.unwrap(), [ada.clone()]);
+    assert_eq!(store.consents(&org(), &ada.id).await.unwrap().len(), 1);
+    assert_eq!(store.disabled_clients().await.unwrap().len(), 1);
+}
+
+async fn a_list_is_forgotten_with_its_last_token(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let held = grant(&store, &ada, "refresh").await;
+    store.revoke_grant(&org(), &held.id, NOW).await.unwrap();
+    store.sweep("a", NOW.plus(2 * DAY)).await.unwrap();
+    assert!(is_revoked(&store, &held).await, "its block has ended, its tokens have not");
+    store.sweep("a", held.keep_until).await.unwrap();
+    assert_eq!(store.status_list(&org(), held.status.list).await.unwrap(), None);
+    let next = store.lease_block(&org(), None, held.keep_until.plus(DAY)).await.unwrap().unwrap();
+    assert!((next.list, next.first) > (held.status.list, held.status.index), "an index is never given again");
+}
