@@ -185,7 +185,7 @@ impl World {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
         let directory = tempfile::tempdir().unwrap();
-        let store = open_store(directory.path());
+        let store = open_store(directory.path(), metrics.store_errors());
         let (settings, newest_settings) = watch::channel(Arc::new(Settings::of(IssuerUrl::parse(BASE).unwrap())));
         let state = State {
             snapshot: snapshots,
@@ -286,11 +286,11 @@ fn log_everywhere() {
 }
 
 /// A new store in `directory`. On a thread of its own, so that worlds are made without waiting.
-pub(super) fn open_store(directory: &Path) -> Store {
+pub(super) fn open_store(directory: &Path, errors: Counter) -> Store {
     let storage = Storage::Sqlite { path: directory.join("lumoauth.db") };
     let open = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(Store::open(&storage, Counter::default())).unwrap()
+        runtime.block_on(Store::open(&storage, errors)).unwrap()
     };
     thread::spawn(open).join().unwrap()
 }

@@ -83,7 +83,11 @@ pub(super) async fn find(
     org: &Org,
     presented: &Presented,
 ) -> Result<Arc<OAuthClient>, AuthenticationError> {
-    resolve(state, org, &presented.id).await.map_err(AuthenticationError::Unresolved)
+    resolve(state, org, &presented.id).await.map_err(|error| match error {
+        // A client that was told it is unknown would forget its registration.
+        ResolveError::Store => AuthenticationError::Store,
+        error => AuthenticationError::Unresolved(error),
+    })
 }
 
 /// Whether it is.

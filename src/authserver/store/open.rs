@@ -16,7 +16,7 @@ use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ use crate::settings::Storage;
 
 /// How long a request waits for a connection, and a connection for the database.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a file that another process prepares is left alone.
+const RETRY: Duration = Duration::from_millis(50);
 /// The most connections that read.
 const READERS: u32 = 4;
 /// The most connections to PostgreSQL.
@@ -46,7 +48,7 @@ impl Store {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let (inner, lock) = match storage {
-            Storage::Sqlite { path } => (sqlite(path, errors)?, None),
+            Storage::Sqlite { path } => (sqlite(path, errors).await?, None),
             Storage::Postgres { url_file } => (postgres(url_file, errors).await?, Some(migrations::POSTGRES_LOCK)),
         };
         let store = Self(Arc::new(inner));
@@ -61,13 +63,14 @@ impl Store {
     }
 }
 
-fn sqlite(path: &Path, errors: Counter) -> Result<Inner, StoreError> {
+async fn sqlite(path: &Path, errors: Counter) -> Result<Inner, StoreError> {
     let failed = |error| StoreError::File { path: path.to_owned(), error };
     create(path)?;
     let path = fs::canonicalize(path).map_err(failed)?;
     let text = path.to_str().ok_or_else(|| failed(io::Error::other("its path is not UTF-8")))?;
     let url = format!("sqlite://{}", utf8_percent_encode(text, NON_ALPHANUMERIC));
     let options = AnyConnectOptions::from_str(&url)?;
+    connect(&options, SQLITE_WRITER).await?;
     let pool = |most: u32, prepare| {
         let pool = AnyPoolOptions::new().max_connections(most).acquire_timeout(TIMEOUT);
         // A connection to a file does not age.
@@ -86,10 +89,9 @@ fn create(path: &Path) -> Result<(), StoreError> {
     }
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     // One that somebody else made, or that was restored. On some volumes the owner is another user: then it stays.
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-        if let Err(error) = file.set_permissions(Permissions::from_mode(0o600)) {
-            tracing::warn!(path = %path.display(), %error, "other users of this machine may read the database");
-        }
+    let others_may_read = file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0;
+    if others_may_read && let Err(error) = file.set_permissions(Permissions::from_mode(0o600)) {
+        tracing::warn!(path = %path.display(), %error, "other users of this machine may read the database");
     }
     Ok(())
 }
@@ -103,11 +105,29 @@ async fn postgres(url_file: &Path, errors: Counter) -> Result<Inner, StoreError>
         return Err(unusable());
     }
     let options = AnyConnectOptions::from_url(&url)?;
-    // A pool says only that it waited in vain: this says why.
-    timeout(TIMEOUT, options.connect()).await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+    connect(&options, POSTGRES).await?;
     let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(TIMEOUT);
     let pool = prepared(pool, POSTGRES).connect_lazy_with(options);
     Ok(Inner { read: pool.clone(), write: pool, begin: "BEGIN", errors })
+}
+
+/// Connects once: a pool tells only that it waited in vain, this tells why.
+async fn connect(options: &AnyConnectOptions, statements: &'static str) -> Result<(), sqlx::Error> {
+    let once = async || {
+        let mut connection = options.connect().await?;
+        connection.execute(statements).await?;
+        connection.close().await
+    };
+    let until_free = async {
+        loop {
+            match once().await {
+                // Another process makes the file what this one is about to make it.
+                Err(sqlx::Error::Database(error)) if error.message() == "database is locked" => sleep(RETRY).await,
+                result => return result,
+            }
+        }
+    };
+    timeout(TIMEOUT, until_free).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 /// Every new connection runs `statements` first.

@@ -63,7 +63,7 @@ struct Used {
     revoked: bool,
     /// When it was used first, and with which salt.
     first: Option<(UnixTime, [u8; 32])>,
-    successor_used: bool,
+    has_successor_in_use: bool,
 }
 
 impl Used {
@@ -76,7 +76,7 @@ impl Used {
             grant: row.parsed("grant_id", GrantId::parse)?,
             revoked: row.optional_time("revoked_at")?.is_some(),
             first,
-            successor_used: row.optional_time("successor_used_at")?.is_some(),
+            has_successor_in_use: row.optional_time("successor_used_at")?.is_some(),
         })
     }
 
@@ -84,7 +84,7 @@ impl Used {
         match self.first {
             _ if self.revoked => Rotated::Unknown,
             None => Rotated::Unknown,
-            Some((used_at, salt)) if !self.successor_used && used_at.until(now) <= RETRY_SECONDS => {
+            Some((used_at, salt)) if !self.has_successor_in_use && used_at.until(now) <= RETRY_SECONDS => {
                 Rotated::Retry { salt }
             }
             Some(_) => Rotated::Reused,
@@ -197,7 +197,7 @@ mod tests {
         #[case] expected: Rotated,
     ) {
         let first = used_at.map(|at| (UnixTime(at), [7; 32]));
-        let used = Used { grant: GrantId::generate().unwrap(), revoked, first, successor_used };
+        let used = Used { grant: GrantId::generate().unwrap(), revoked, first, has_successor_in_use: successor_used };
         assert_eq!(used.judge(UnixTime(now)), expected);
     }
 }

@@ -5,7 +5,7 @@ use http::{Method, Request, header};
 use prometheus_client::encoding::text::encode;
 use rstest::rstest;
 
-use crate::authserver::testing::{ISSUER, World};
+use crate::authserver::testing::{INVOICES, ISSUER, SECRET, World, id_of};
 
 #[rstest]
 #[case("/")]
@@ -96,4 +96,23 @@ async fn everything_is_counted_under_names_from_a_list() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("likes"));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_told_and_counted() {
+    let world = World::new();
+    let errors = || {
+        let mut text = String::new();
+        encode(&mut text, &world.registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with("lumoauth_store_errors_total")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(errors(), 0);
+    world.store.close().await;
+    let parameters = [("grant_type", "client_credentials"), ("resource", INVOICES)];
+    let reply = world.form(Some((&id_of("acme", "reader"), SECRET)), &parameters).await;
+    reply.assert_error(503, "temporarily_unavailable");
+    assert_eq!(reply.header(header::RETRY_AFTER), "2");
+    assert!(!reply.text().contains("pool"), "what failed is for the log: {}", reply.text());
+    assert!(errors() > 0);
 }

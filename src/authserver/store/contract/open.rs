@@ -136,6 +136,6 @@ mod postgres {
         let row = store.row(sql("SELECT COUNT(*) AS n FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()")).await;
         assert_eq!(row.unwrap().unwrap().number("n").unwrap(), 1);
         let told = open(another.path().to_str().unwrap()).await.unwrap_err().to_string();
-        assert!(told.contains("TLS") && told.contains("UnknownIssuer"), "{told}");
+        assert!(told.contains("UnknownIssuer"), "{told}");
     }
 }

@@ -116,7 +116,7 @@ async fn only_what_expired_is_swept(database: &Database) {
     assert_eq!(store.grant(&org(), &held.id).await.unwrap(), None);
     assert_eq!(store.code(&org(), &Digest::of("code of refresh"), NOW).await.unwrap(), None);
 
-    assert_eq!(store.users(&org()).await.unwrap(), [ada.clone()]);
+    assert_eq!(store.users(&org()).await.unwrap(), std::slice::from_ref(&ada));
     assert_eq!(store.consents(&org(), &ada.id).await.unwrap().len(), 1);
     assert_eq!(store.disabled_clients().await.unwrap().len(), 1);
 }
