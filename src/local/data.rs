@@ -19,6 +19,8 @@ use crate::{
     registry::Client,
 };
 
+/// The file in which the authorization server keeps what it must not forget.
+pub(super) const DATABASE: &str = "lumoauth.db";
 /// Random bytes of a client secret.
 const SECRET_BYTES: usize = 32;
 
@@ -79,6 +81,11 @@ impl Data {
         Ok(this)
     }
 
+    /// The directory itself.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the credentials are.
     pub(super) fn credentials_directory(&self) -> PathBuf {
         self.directory.join("credentials")
@@ -86,7 +93,7 @@ impl Data {
 
     /// Where the authorization server keeps what it must not forget.
     pub(super) fn database(&self) -> PathBuf {
-        self.directory.join("lumoauth.db")
+        self.directory.join(DATABASE)
     }
 
     /// The signing keys, as they are due at `now`; made when there are none.

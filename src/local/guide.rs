@@ -6,7 +6,8 @@ use std::{fmt::Write as _, path::Path};
 
 use lumoauth_core::{IssuerUrl, ResourceUri};
 
-use super::plan::Guarded;
+use super::{people::FIRST_USER, plan::Guarded};
+use crate::authserver::people::Password;
 
 /// How to write for whoever reads.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,10 @@ pub(super) struct Summary<'a> {
     pub(super) issuer: &'a IssuerUrl,
     /// Where the credentials are.
     pub(super) credentials: &'a Path,
+    /// The data directory.
+    pub(super) data: &'a Path,
+    /// Of the first user, when there has just come to be one.
+    pub(super) password: Option<&'a Password>,
     pub(super) clients: Vec<String>,
     pub(super) servers: Vec<(&'a str, &'a Guarded)>,
     /// Manifests that are not run, a line each.
@@ -65,6 +70,26 @@ impl Summary<'_> {
         for name in &self.clients {
             let file = self.credentials.join(format!("{name}.json"));
             lines.push(format!("  client     {name}: {}", file.display()));
+        }
+        let data = quoted(&self.data.display().to_string());
+        match self.password {
+            Some(password) => {
+                lines.push(format!(
+                    "  person     {FIRST_USER}, with the password {} (not shown again)",
+                    password.text()
+                ));
+                lines.push(format!("             for another one: lumoauth user passwd {FIRST_USER} --data {data}"));
+            }
+            None => lines.push(format!("  people     lumoauth user list --data {data}")),
+        }
+        if let Some((name, Guarded { resource, .. })) = self.servers.first() {
+            lines.push(format!("\n{}\n", style.bold("Connect an MCP client, and sign in as a person:")));
+            lines.push(format!("    claude mcp add --transport http {} {}", quoted(name), quoted(resource)));
+            lines.push(
+                "\nThen /mcp and \"Authenticate\" in Claude Code. Any other MCP client needs that URL and nothing more: it finds\n\
+                 the authorization server, registers itself, and opens your browser."
+                    .to_owned(),
+            );
         }
         lines.push("\nTo try it, paste into another shell, in this directory:\n\n".to_owned());
         lines.join("\n")

@@ -8,6 +8,7 @@ mod data;
 mod files;
 mod guide;
 mod manifest;
+mod people;
 mod plan;
 mod schema;
 mod world;
@@ -16,7 +17,7 @@ use std::{
     io,
     io::{IsTerminal as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -36,8 +37,9 @@ use self::{
 };
 use crate::{
     api::names::SIDECAR_PORT,
-    authserver::{self, Authority, Clock as _, SystemClock, store::Store},
+    authserver::{self, Authority, Clock as _, SystemClock, people::Password, store::Store},
     demo,
+    registry::OrgId,
     settings::{LocalSettings, Settings, Storage},
 };
 
@@ -134,6 +136,14 @@ impl LocalError {
     }
 }
 
+/// The organization of everything in a run.
+pub const ORG: &str = plan::NAMESPACE;
+
+/// Where a run with this data directory keeps its users, grants and tokens.
+pub fn database(data: &Path) -> PathBuf {
+    data.join(data::DATABASE)
+}
+
 /// Runs everything until `shutdown`.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), LocalError> {
     // Whatever ends this function ends all that it started.
@@ -167,6 +177,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     let storage = Storage::Sqlite { path: data.database() };
     let metrics = authserver::Metrics::default();
     let store = Store::open(&storage, metrics.store_errors()).await.map_err(LocalError::unusable)?;
+    let org = OrgId::parse(ORG).ok_or(LocalError::Ended)?;
+    let password = people::first_user(&store, &org, SystemClock.now()).await.map_err(LocalError::unusable)?;
     let upkeep = tokio::spawn(authserver::upkeep(store.clone(), Arc::new(SystemClock), shutdown.clone()));
     let state = authserver::State {
         snapshot: world.snapshots(),
@@ -183,7 +195,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     let mut authorization_server = serve(listener, state, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };
-    say(&introduction(&manifest, &world, &data, &skipped, style));
+    say(&introduction(&manifest, &world, &data, &skipped, password.as_ref(), style));
     let mut renewal = time::interval_at(time::Instant::now() + KEYS_PERIOD, KEYS_PERIOD);
     loop {
         tokio::select! {
@@ -275,13 +287,22 @@ async fn renew(world: &mut World, settings: &Settings, authority: &watch::Sender
 }
 
 /// What people read first.
-fn introduction(manifest: &Manifest, world: &World, data: &Data, skipped: &[String], style: Style) -> String {
+fn introduction(
+    manifest: &Manifest,
+    world: &World,
+    data: &Data,
+    skipped: &[String],
+    password: Option<&Password>,
+    style: Style,
+) -> String {
     let issuer = world.issuer();
     let metadata = format!("{}/.well-known/oauth-authorization-server{}", issuer.origin(), issuer.path());
     let credentials = data.credentials_directory();
     let summary = guide::Summary {
         issuer: &issuer,
         credentials: &credentials,
+        data: data.directory(),
+        password,
         clients: world.clients(),
         servers: world.guarded(),
         skipped,

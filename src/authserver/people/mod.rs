@@ -14,7 +14,7 @@ mod visitor;
 
 use std::{fmt, sync::Arc};
 
-pub use self::password::{Password, PasswordError, hash};
+pub use self::password::{HashError, Password, PasswordError, hash};
 pub(super) use self::visitor::{Action, Form, Visitor};
 use self::{password::Passwords, throttle::Throttle};
 use super::Clock;

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
 
+/// The most registrations that are listed.
+const MAX_LISTED: usize = 100_000;
+
 /// A client to be registered.
 #[derive(Clone, Debug)]
 pub struct NewRegistration {
@@ -109,6 +112,17 @@ impl Store {
                          AND (used_at IS NOT NULL OR expires_unused_at > $3)");
         let row = self.row(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await?;
         row.as_ref().map(Registration::read).transpose()
+    }
+
+    /// Who is registered. Those that were never used and whose time is over are not.
+    pub async fn registered_clients(&self, org: &OrgId, now: UnixTime) -> Result<Vec<ClientId>, StoreError> {
+        let query = sql("SELECT id FROM registrations \
+                         WHERE org = $1 AND (used_at IS NOT NULL OR expires_unused_at > $2) ORDER BY id LIMIT 100001");
+        let rows = self.rows(query.bind(org.as_str()).bind(time(now))).await?;
+        if rows.len() > MAX_LISTED {
+            return Err(StoreError::TooMany("registrations"));
+        }
+        rows.iter().map(|row| row.client("id")).collect()
     }
 
     /// Replaces metadata and secret (RFC 7592 §2.2). False: there is no such client.

@@ -1,5 +1,9 @@
 //! The command line: what can be asked for, and the wiring of each command.
 
+mod accounts;
+mod client;
+mod user;
+
 use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
@@ -50,6 +54,10 @@ enum Command {
     /// Run everything on this machine, without a cluster: authorization server, registry, and a sidecar per McpServer
     #[command(after_help = LOCAL_EXAMPLES)]
     Local(LocalArgs),
+    /// Add, list and disable the people who may sign in
+    User(user::UserArgs),
+    /// List and disable the clients of an organization
+    Client(client::ClientArgs),
     /// Run a small MCP server to be protected; it asks nobody who they are
     #[command(after_help = "Examples:\n  lumoauth demo-server --listen 127.0.0.1:8000\n\nIt answers at /mcp.")]
     DemoServer(DemoArgs),
@@ -66,6 +74,8 @@ impl Command {
         match self {
             // Between the lines that are printed, people want to see the decisions and nothing else.
             Self::Local(_) => "warn,audit=info",
+            // What they did, they print.
+            Self::User(_) | Self::Client(_) => "warn",
             _ => "info",
         }
     }
@@ -206,6 +216,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Operator(arguments) => serve(|shutdown| run_operator(arguments, shutdown)),
         Command::Authserver(arguments) => serve(|shutdown| run_authserver(arguments, shutdown)),
         Command::Local(arguments) => serve(|shutdown| run_local(arguments, shutdown)),
+        Command::User(arguments) => finish(user::run(arguments)),
+        Command::Client(arguments) => finish(client::run(arguments)),
         Command::DemoServer(arguments) => serve(|shutdown| run_demo(arguments, shutdown)),
         Command::Crds(CrdsArgs { dir: None }) => Ok(std::io::stdout().write_all(crds::stream()?.as_bytes())?),
         Command::Crds(CrdsArgs { dir: Some(dir) }) => {
@@ -245,6 +257,12 @@ async fn run_demo(DemoArgs { listen }: DemoArgs, shutdown: CancellationToken) ->
     let listener = TcpListener::bind(listen).await.map_err(cannot_bind)?;
     tracing::info!(address = %listener.local_addr()?, path = demo::PATH, "demo server listens");
     Ok(demo::serve(listener, shutdown).await?)
+}
+
+/// Runs a command that ends by itself. A signal ends it as it ends any program.
+fn finish(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(command)
 }
 
 /// Runs a server until it ends, or until SIGTERM or SIGINT asks it to.
