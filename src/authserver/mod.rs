@@ -22,10 +22,8 @@ mod metadata;
 mod metrics;
 mod oauth;
 mod org;
-#[allow(dead_code, unused_imports, reason = "the authorization endpoint builds upon it")]
 mod pages;
 mod parameters;
-#[allow(dead_code, reason = "the authorization endpoint builds upon it")]
 pub mod people;
 mod prm;
 mod registry_api;

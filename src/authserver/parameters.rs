@@ -33,7 +33,6 @@ impl<'a> Parameters<'a> {
     }
 
     /// Reads the query of a URL.
-    #[allow(dead_code, reason = "the authorization endpoint reads its requests with it")]
     pub(super) fn of_query(query: &'a str) -> Result<Self, ParametersError> {
         Self::read(query.as_bytes())
     }

@@ -97,11 +97,13 @@ fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
             .max()
             .unwrap_or(0);
     }
-    let written = lines.iter().map(|line| {
-        let padded: String = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();
-        padded.trim_end().to_owned() + "\n"
-    });
-    written.collect()
+    let mut text = String::new();
+    for line in &lines {
+        let padded: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += padded.join("   ").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// A time as RFC 3339.

@@ -244,12 +244,10 @@ pub(super) fn signed_out(page: &SignedOutPage<'_>) -> Response {
 
 /// The page as a response with the headers that every page has.
 fn respond(status: StatusCode, page: &impl Template, target: &FormTarget) -> Response {
-    match (page.render(), security::headers(target)) {
-        (Ok(text), Ok(headers)) => (status, headers, text).into_response(),
+    let (Ok(text), Ok(headers)) = (page.render(), security::headers(target)) else {
         // Templates write to memory and policies are built of checked parts. If one fails, nothing of it is shown.
-        _ => {
-            tracing::error!("a page could not be rendered");
-            ApiError::internal().into_response()
-        }
-    }
+        tracing::error!("a page could not be rendered");
+        return ApiError::internal().into_response();
+    };
+    (status, headers, text).into_response()
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
-use lumoauth_core::UnixTime;
 
 use super::{cookie::Cookie, csrf};
 use crate::authserver::{
@@ -13,7 +12,7 @@ use crate::authserver::{
     org::Org,
     pages::Problem,
     parameters::Parameters,
-    store::{NewSession, Session, StoreError, User},
+    store::{NewSession, StoreError, User},
 };
 
 /// How long a session lasts from the login on, in seconds: a working day. Using it does not make it longer.
@@ -23,7 +22,7 @@ pub(super) const SESSION_SECONDS: u64 = 8 * 3600;
 pub(crate) struct Visitor {
     cookie: Cookie,
     known: Known,
-    signed_in: Option<(Session, User)>,
+    user: Option<User>,
 }
 
 /// The text of the browser's cookie.
@@ -78,8 +77,8 @@ impl Visitor {
             return Self::new(cookie);
         };
         let digest = Digest::of(text);
-        let signed_in = answered(state.store.session(&org.id, &digest, org.now)).await?;
-        Ok(Self { cookie, known: Known::Before(digest, text.to_owned()), signed_in })
+        let session = answered(state.store.session(&org.id, &digest, org.now)).await?;
+        Ok(Self { cookie, known: Known::Before(digest, text.to_owned()), user: session.map(|(_, user)| user) })
     }
 
     fn new(cookie: Cookie) -> Result<Self, Problem> {
@@ -87,17 +86,12 @@ impl Visitor {
             tracing::error!(%error, "no cookie can be made");
             Problem::Internal
         })?;
-        Ok(Self { cookie, known: Known::FromNow(fresh), signed_in: None })
+        Ok(Self { cookie, known: Known::FromNow(fresh), user: None })
     }
 
     /// The user who signed in.
     pub(crate) fn user(&self) -> Option<&User> {
-        self.signed_in.as_ref().map(|(_, user)| user)
-    }
-
-    /// When the user signed in.
-    pub(crate) fn signed_in_at(&self) -> Option<UnixTime> {
-        self.signed_in.as_ref().map(|(session, _)| session.started_at)
+        self.user.as_ref()
     }
 
     /// The hidden field `csrf` of every form.
