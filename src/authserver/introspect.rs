@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     authenticate::{self, AuthenticationError, Presented},
-    clients::{OAuthClient, resolve},
+    clients::OAuthClient,
     documents,
     errors::ApiError,
     form::{self, FormError},
@@ -109,7 +109,7 @@ async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters
     let said = match recognize(state, org, text).await? {
         Some(Issued::Access { token, audience, status }) => {
             if !may_see(org, caller, &token.client, audience.as_str())
-                || !is_known(state, org, &token.client).await
+                || !is_known(state, org, &token.client)
                 || state.statuses.is_revoked(&state.store, &org.id, status, org.now).await?
             {
                 None
@@ -165,9 +165,11 @@ fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &str) -
     caller.id == *client || of_server()
 }
 
-/// Whether the client that holds a token may still ask for one.
-async fn is_known(state: &State, org: &Org, client: &ClientId) -> bool {
-    resolve(state, org, client).await.is_ok()
+/// Whether the client that holds a token may still ask for one, as far as that can be told without asking others:
+/// deleting a dynamic client revokes its tokens, and a document that cannot be fetched now does not.
+fn is_known(state: &State, org: &Org, client: &ClientId) -> bool {
+    let must_be_accepted = client.as_str().starts_with("mcpc_");
+    !state.disabled.contains(&org.id, client) && (!must_be_accepted || org.client(client).is_some())
 }
 
 /// A refresh token is nobody's business but its client's.

@@ -7,7 +7,7 @@ use http::request::Parts;
 use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, UnixTime};
 use tokio::sync::watch;
 
-use super::{Authority, Clients, Clock, Metrics, People, Statuses, errors::ApiError, store::Store};
+use super::{Authority, Clients, Clock, DisabledClients, Metrics, People, Statuses, errors::ApiError, store::Store};
 use crate::{
     registry::{Client, ClientEntry, OrgId, Server, ServerEntry, ServerId, Snapshot},
     settings::{OrgSettings, Settings},
@@ -28,6 +28,8 @@ pub struct State {
     pub people: People,
     /// What must not be forgotten.
     pub store: Store,
+    /// Clients that get nothing.
+    pub disabled: DisabledClients,
     /// What is kept in memory about the status of tokens.
     pub statuses: Statuses,
     /// The time.

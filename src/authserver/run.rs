@@ -10,11 +10,12 @@ use tokio::{net::TcpListener, sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Authority, Clients, Metrics, People, State, Statuses, SystemClock,
+    Authority, Clients, DisabledClients, Metrics, People, State, Statuses, SystemClock,
     files::{Content, Mounted},
     router, serve,
     store::Store,
-    upkeep, warn_of_allowed_ranges,
+    upkeep::{follow_clients, upkeep},
+    warn_of_allowed_ranges,
 };
 use crate::{
     admin::{self, Admin},
@@ -119,13 +120,16 @@ async fn run_with(
             clients: Clients::default(),
             people: People::new(Arc::new(SystemClock)),
             store: store.clone(),
+            disabled: DisabledClients::default(),
             statuses: Statuses::default(),
             clock: Arc::new(SystemClock),
             metrics: metrics.clone(),
         };
+        let following_clients = tokio::spawn(follow_clients(state.clone(), shutdown.clone()));
         tracing::info!(address = %options.listen, "authorization server listens");
         serve(listener, router(state), Some(tls), metrics, closing).await;
         sweeping.await.context("the upkeep of the store failed")??;
+        following_clients.await.context("following the clients failed")?;
         store.close().await;
     }
     admin_shutdown.cancel();

@@ -22,7 +22,12 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Authority, Clients, Clock, Metrics, People, State, Statuses, router, store::Store};
+use super::{
+    Authority, Clients, Clock, DisabledClients, Metrics, People, State, Statuses,
+    artefact::{Artefact, Kind},
+    router,
+    store::{NewCode, NewUser, PasswordHash, Store, User, UserName},
+};
 use crate::{
     pki::signing::KeyRing,
     registry::{Index, NamespaceMeta, ObjectKey, OrgId, Parsed, Snapshot, client_id},
@@ -55,6 +60,7 @@ pub(super) struct World {
     pub(super) settings: watch::Sender<Arc<Settings>>,
     pub(super) registry: prometheus_client::registry::Registry,
     pub(super) store: Store,
+    pub(super) disabled: DisabledClients,
     clock: Arc<FakeClock>,
     _directory: TempDir,
 }
@@ -185,6 +191,7 @@ impl World {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
         let directory = tempfile::tempdir().unwrap();
+        let disabled = DisabledClients::default();
         let store = open_store(directory.path(), metrics.store_errors());
         let (settings, newest_settings) = watch::channel(Arc::new(Settings::of(IssuerUrl::parse(BASE).unwrap())));
         let state = State {
@@ -194,6 +201,7 @@ impl World {
             clients: Clients::default(),
             people: People::new(Arc::clone(&clock) as Arc<dyn Clock>),
             store: store.clone(),
+            disabled: disabled.clone(),
             statuses: Statuses::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             metrics,
@@ -207,6 +215,7 @@ impl World {
             settings,
             registry,
             store,
+            disabled,
             clock,
             _directory: directory,
         }
@@ -305,4 +314,123 @@ pub(super) fn id_of(namespace: &str, name: &str) -> String {
 pub(super) fn server_id(resource: &str) -> String {
     let resource = lumoauth_core::ResourceUri::parse(resource).unwrap();
     crate::registry::ServerId::of(&OrgId::parse("acme").unwrap(), &resource).to_string()
+}
+
+/// What a code's redemption must prove (RFC 7636, appendix B), and where it was sent.
+pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(super) const REDIRECT: &str = "http://127.0.0.1/callback";
+
+/// A world with a user, `ada`, who may have `mcp:write` on invoices and `report:read` on reports; a public client `app`
+/// that she uses; and `web`, which has a secret and may introspect the tokens of invoices.
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) ada: User,
+    /// `client_id` of `app`.
+    pub(super) app: String,
+}
+
+impl Scene {
+    pub(super) async fn new() -> Self {
+        let mut world = World::new();
+        let mut invoices = invoices();
+        invoices["grants"] = json!([{"users": ["ada"], "scopes": ["mcp:write"]}]);
+        invoices["introspectionClients"] = json!(["web"]);
+        world.put_server(server("acme", "invoices", &invoices));
+        let reports = json!({
+            "resourceUri": REPORTS, "port": 8000, "requireResourceParam": false,
+            "scopes": [{"name": "report:read"}], "requiredScopes": ["report:read"],
+        });
+        world.put_server(server("tools", "reports", &reports));
+        let more = json!({"grantTypes": ["AuthorizationCode", "RefreshToken"], "redirectUris": [REDIRECT]});
+        let scopes = ["mcp:read", "mcp:write", "report:read"];
+        world.put_client(client("acme", "app", "None", &scopes, &more));
+        world.put_client(client("acme", "web", "ClientSecretBasic", &scopes, &more));
+        world.publish();
+        let name = UserName::parse("ada").unwrap();
+        let user = NewUser { name, password_hash: PasswordHash::new(String::new()), groups: Vec::new() };
+        let ada = world.store.add_user(&acme(), user, UnixTime(NOW)).await.unwrap();
+        Self { world, ada, app: id_of("acme", "app") }
+    }
+
+    /// A code for `client` of namespace `acme`.
+    pub(super) async fn code(&self, client: &str, resources: &[(&str, &str)]) -> String {
+        let code = Artefact::generate(Kind::Code).unwrap();
+        let resource = |(uri, scope): &(&str, &str)| {
+            (lumoauth_core::ResourceUri::parse(uri).unwrap(), lumoauth_core::ScopeSet::parse(scope).unwrap())
+        };
+        let new = NewCode {
+            digest: code.digest(),
+            client: lumoauth_core::ClientId::parse(&id_of("acme", client)).unwrap(),
+            user: self.ada.id.clone(),
+            redirect_uri: REDIRECT.to_owned(),
+            challenge: CHALLENGE.parse().unwrap(),
+            resources: resources.iter().map(resource).collect(),
+            offline: true,
+            issued_at: UnixTime(NOW),
+            expires_at: UnixTime(NOW + 60),
+        };
+        assert!(self.world.store.issue_code(&acme(), &new, &[]).await.unwrap());
+        code.text().to_owned()
+    }
+
+    /// `app` redeems a code for invoices; what is named in `changes` is sent instead, or left out where it is empty.
+    pub(super) async fn redeem(&self, code: &str, changes: &[(&str, &str)]) -> Reply {
+        let usual = [
+            ("grant_type", "authorization_code"),
+            ("client_id", &self.app),
+            ("code", code),
+            ("redirect_uri", REDIRECT),
+            ("code_verifier", VERIFIER),
+            ("resource", INVOICES),
+        ];
+        self.world.form(None, &changed(&usual, changes)).await
+    }
+
+    /// `app` uses a refresh token for invoices.
+    pub(super) async fn refresh(&self, token: &str, changes: &[(&str, &str)]) -> Reply {
+        let usual = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.app),
+            ("refresh_token", token),
+            ("resource", INVOICES),
+        ];
+        self.world.form(None, &changed(&usual, changes)).await
+    }
+
+    /// Access and refresh token of a new grant of `app`, for `mcp:write` on invoices.
+    pub(super) async fn tokens(&self) -> (String, String) {
+        let code = self.code("app", &[(INVOICES, "mcp:write")]).await;
+        tokens_of(&self.redeem(&code, &[]).await)
+    }
+
+    /// What `web` is told of a token.
+    pub(super) async fn introspect(&self, token: &str) -> Value {
+        let web = id_of("acme", "web");
+        let path = "/orgs/acme/api/v1/oauth/introspect";
+        self.world.form_to(path, Some((&web, SECRET)), &[("token", token)]).await.json()
+    }
+}
+
+fn changed<'a>(usual: &[(&'a str, &'a str)], changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let kept = usual.iter().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    kept.chain(changes).copied().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// Access and refresh token of a response.
+pub(super) fn tokens_of(reply: &Reply) -> (String, String) {
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let body = reply.json();
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    (text("access_token"), text("refresh_token"))
+}
+
+pub(super) fn acme() -> OrgId {
+    OrgId::parse("acme").unwrap()
+}
+
+/// The claims of a token, unverified.
+pub(super) fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

@@ -7,13 +7,47 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Clock,
+    Clock, State,
     artefact::{RandomError, random},
+    revoker::Revoker,
     store::{Store, Swept},
 };
 
 /// How often expired rows are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
+
+/// How often it is asked which clients are disabled: for as long one of them is still answered.
+const FOLLOW: Duration = Duration::from_secs(1);
+/// How often it is looked for deleted McpClients.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Follows which clients are disabled, and revokes what deleted ones hold, until `shutdown`.
+pub async fn follow_clients(state: State, shutdown: CancellationToken) {
+    let disabled = async {
+        let mut due = time::interval(FOLLOW);
+        due.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            if let Err(error) = state.disabled.refresh(&state.store).await {
+                tracing::warn!(%error, "it cannot be told which clients are disabled: trying again");
+            }
+        }
+    };
+    let deleted = async {
+        let mut revoker = Revoker::default();
+        let mut due = time::interval(LOOK);
+        due.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            let snapshot = Arc::clone(&state.snapshot.borrow());
+            if let Err(error) = revoker.look(&state.store, &snapshot, state.clock.now()).await {
+                tracing::warn!(%error, "it cannot be told what deleted clients hold: trying again");
+            }
+        }
+    };
+    let both = async { tokio::join!(disabled, deleted) };
+    shutdown.run_until_cancelled(both).await;
+}
 
 /// Deletes what has expired from the store, every minute until `shutdown`.
 pub async fn upkeep(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Result<(), RandomError> {

@@ -187,11 +187,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
         clients: authserver::Clients::default(),
         people: authserver::People::new(Arc::new(SystemClock)),
         store,
+        disabled: authserver::DisabledClients::default(),
         statuses: authserver::Statuses::default(),
         clock: Arc::new(SystemClock),
         metrics,
     };
     tokio::spawn(authserver::warn_of_allowed_ranges(state.settings.clone(), shutdown.clone()));
+    let following = tokio::spawn(authserver::follow_clients(state.clone(), shutdown.clone()));
     let mut authorization_server = serve(listener, state, &shutdown);
 
     let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Plain };
@@ -209,7 +211,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
     }
     world.drained().await;
     // It has nothing left but to end.
-    let _ = tokio::join!(authorization_server, upkeep);
+    let _ = tokio::join!(authorization_server, upkeep, following);
     Ok(())
 }
 

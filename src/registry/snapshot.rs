@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use lumoauth_core::ClientId;
 
-use super::{Client, ObjectKey, OrgId, Problem, Server, ServerId};
+use super::{Client, ObjectKey, OrgId, Problem, Server, ServerId, client_id};
 use crate::api::v1alpha1::{McpClient, McpServer, Transport};
 
 /// An McpServer and what it means.
@@ -137,6 +137,13 @@ impl Snapshot {
     pub fn enforced<'a>(&'a self, org: &'a OrgId) -> impl Iterator<Item = (&'a Arc<ServerEntry>, &'a Arc<Server>)> {
         let of_org = self.servers.values().filter(move |entry| entry.org.as_ref() == Some(org));
         of_org.filter_map(|entry| Some((entry, entry.server()?)))
+    }
+
+    /// Whether an McpClient object stands behind this identifier of `org`: accepted or not, and also one whose
+    /// organization cannot be told at the moment.
+    pub fn declares_client(&self, org: &OrgId, id: &ClientId) -> bool {
+        let may_be = |entry: &ClientEntry| entry.org.as_ref().is_none_or(|of| of == org);
+        self.clients.values().any(|entry| may_be(entry) && client_id(org, &entry.key) == *id)
     }
 
     /// The accepted client with this identifier in `org`.

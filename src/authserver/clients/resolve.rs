@@ -90,7 +90,7 @@ impl From<StoreError> for ResolveError {
 /// The client with this identifier. Its spelling says where to look: `https://…` is a document, `dcr_…` a dynamic
 /// registration, anything else an McpClient.
 pub(crate) async fn resolve(state: &State, org: &Org, id: &ClientId) -> Result<Arc<OAuthClient>, ResolveError> {
-    if state.store.is_client_disabled(&org.id, id).await? {
+    if state.disabled.contains(&org.id, id) {
         return Err(ResolveError::Disabled);
     }
     if id.as_str().starts_with(registration::PREFIX) {

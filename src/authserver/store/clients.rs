@@ -58,6 +58,15 @@ impl Store {
         rows.iter().map(|row| Ok((row.parsed("org", OrgId::parse)?, row.client("client")?))).collect()
     }
 
+    /// The organizations in which anything was ever given.
+    pub async fn orgs(&self) -> Result<Vec<OrgId>, StoreError> {
+        let rows = self.rows(sql("SELECT org FROM orgs LIMIT 100001")).await?;
+        if rows.len() > MAX_LISTED {
+            return Err(StoreError::TooMany("orgs"));
+        }
+        rows.iter().map(|row| row.parsed("org", OrgId::parse)).collect()
+    }
+
     /// The clients of an organization that hold grants, codes or tokens that are not revoked.
     pub async fn clients_holding(&self, org: &OrgId) -> Result<BTreeSet<ClientId>, StoreError> {
         let query = sql("SELECT client FROM grants WHERE org = $1 AND revoked_at IS NULL \

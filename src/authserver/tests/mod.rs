@@ -1,8 +1,11 @@
 //! The router as clients see it, endpoint by endpoint.
 
 mod challenge;
+mod differential;
 mod discovery;
+mod grants;
 mod http;
 mod people;
 mod registry_api;
+mod revocation;
 mod token;

@@ -378,6 +378,7 @@ async fn disabled_clients_are_none() {
     let org = OrgId::parse("acme").unwrap();
     for id in [dynamic, &registry, "https://app.example/client.json"] {
         world.store.set_client_disabled(&org, &ClientId::parse(id).unwrap(), true, UnixTime(NOW)).await.unwrap();
+        world.disabled.refresh(&world.store).await.unwrap();
         assert_eq!(client(&world, id).await, Err(ResolveError::Disabled), "{id}");
     }
     let of_other = Org::find(&world.state, "other").unwrap();

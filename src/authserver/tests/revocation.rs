@@ -1,0 +1,253 @@
+//! Introspection, revocation, and the Token Status Lists that tell sidecars.
+
+use axum::body::Body;
+use http::{Request, header};
+use lumoauth_core::{
+    ClientId, IssuerUrl, ResourceUri, UnixTime,
+    token::{Algorithm, KeySet, StatusExpectations, StatusListToken},
+};
+use rstest::rstest;
+use serde_json::json;
+
+use crate::authserver::testing::{
+    INVOICES, ISSUER, NOW, REPORTS, Reply, SECRET, Scene, World, acme, claims, id_of, server_id, tokens_of,
+};
+
+const INTROSPECT: &str = "/orgs/acme/api/v1/oauth/introspect";
+const REVOKE: &str = "/orgs/acme/api/v1/oauth/revoke";
+const STATUS: &str = "/orgs/acme/api/v1/oauth/status/0";
+
+/// Whether the bit that `token` names is set, as a sidecar would see it.
+async fn is_revoked(world: &World, token: &str, now: u64) -> bool {
+    let jwks = world.get("/orgs/acme/api/v1/.well-known/jwks.json").await;
+    let keys = KeySet::new(&serde_json::from_slice(&jwks.bytes).unwrap());
+    let status = &claims(token)["status"]["status_list"];
+    let uri = status["uri"].as_str().unwrap();
+    let reply = world.get(uri.strip_prefix("https://auth.example").unwrap()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let (issuer, list) = (IssuerUrl::parse(ISSUER).unwrap(), ResourceUri::parse(uri).unwrap());
+    let expect = StatusExpectations { issuer: &issuer, list: &list, algorithms: &[Algorithm::ES256] };
+    let list = StatusListToken::verify(&reply.text(), &keys, &expect, UnixTime(now)).unwrap();
+    list.list.is_revoked(status["idx"].as_u64().unwrap())
+}
+
+async fn revoke(people: &Scene, token: &str) -> Reply {
+    people.world.form_to(REVOKE, None, &[("client_id", &people.app), ("token", token)]).await
+}
+
+#[tokio::test]
+async fn rfc7662_2_2_what_is_said_of_a_token() {
+    let people = Scene::new().await;
+    let (access, _) = people.tokens().await;
+    let expected = json!({
+        "active": true, "token_type": "Bearer", "iss": ISSUER, "client_id": people.app, "sub": people.ada.id.as_str(),
+        "username": "ada", "aud": INVOICES, "scope": "mcp:write", "exp": NOW + 600, "iat": NOW,
+        "jti": claims(&access)["jti"],
+    });
+    assert_eq!(people.introspect(&access).await, expected);
+    let of_reader = people.world.token("reader", INVOICES, "mcp:read").await;
+    let said = people.introspect(&of_reader).await;
+    let reader = id_of("acme", "reader");
+    assert_eq!((&said["active"], &said["sub"], said.get("username")), (&json!(true), &json!(reader), None));
+    let own = people.world.form_to(INTROSPECT, Some((&reader, SECRET)), &[("token", &of_reader)]).await;
+    assert_eq!(own.json(), said, "a client may look at its own");
+}
+
+/// One answer, to the byte, for all that is not the caller's business or no token at all.
+#[tokio::test]
+async fn security_83_uniform_otherwise() {
+    let people = Scene::new().await;
+    let (access, refresh) = people.tokens().await;
+    let code = people.code("app", &[(REPORTS, "report:read")]).await;
+    let (of_reports, _) = tokens_of(&people.redeem(&code, &[("resource", REPORTS)]).await);
+    let (head, _) = access.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", "A".repeat(86));
+    let reader = id_of("other", "reader");
+    let other = people.world.form_to(
+        "/orgs/other/api/v1/oauth/token",
+        Some((&reader, SECRET)),
+        &[("grant_type", "client_credentials"), ("resource", INVOICES)],
+    );
+    let of_another_organization = tokens_of(&other.await).0;
+    let (dead, _) = people.tokens().await;
+    assert_eq!(revoke(&people, &dead).await.status, 200);
+    let web = id_of("acme", "web");
+    let mut seen = Vec::new();
+    for token in [&*of_reports, &refresh, &forged, &of_another_organization, &dead, "x", "a.b.c", "lrt_x"] {
+        let form = [("token", token), ("token_type_hint", "access_token")];
+        let reply = people.world.form_to(INTROSPECT, Some((&web, SECRET)), &form).await;
+        seen.push((reply.status, reply.headers.clone(), reply.text()));
+    }
+    assert_eq!(seen[0].2, r#"{"active":false}"#);
+    assert_eq!(seen[0].1[header::CACHE_CONTROL], "no-store");
+    assert!(seen.iter().all(|answer| *answer == seen[0]), "{seen:?}");
+    people.world.set_time(NOW + 600 + 31);
+    assert_eq!(people.introspect(&access).await, json!({"active": false}), "expired");
+}
+
+#[rstest]
+#[case::nobody(None, &[("token", "x")], 401, "invalid_client")]
+#[case::wrong_secret(Some("wrong"), &[("token", "x")], 401, "invalid_client")]
+#[case::public(None, &[("token", "x"), ("client_id", "@app")], 401, "invalid_client")]
+#[case::no_token(Some(SECRET), &[], 400, "invalid_request")]
+#[case::twice(Some(SECRET), &[("token", "x"), ("token", "y")], 400, "invalid_request")]
+#[tokio::test]
+async fn rfc7662_2_1_who_may_ask(
+    #[case] secret: Option<&str>,
+    #[case] form: &[(&str, &str)],
+    #[case] status: u16,
+    #[case] error: &str,
+) {
+    let people = Scene::new().await;
+    let web = id_of("acme", "web");
+    let form: Vec<_> =
+        form.iter().map(|(name, value)| (*name, if *value == "@app" { people.app.as_str() } else { value })).collect();
+    let basic = secret.map(|secret| (web.as_str(), secret));
+    people.world.form_to(INTROSPECT, basic, &form).await.assert_error(status, error);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_shown_to_its_own_client() {
+    let people = Scene::new().await;
+    let code = people.code("web", &[(INVOICES, "mcp:read")]).await;
+    let web = id_of("acme", "web");
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", &code),
+        ("resource", INVOICES),
+        ("redirect_uri", crate::authserver::testing::REDIRECT),
+        ("code_verifier", crate::authserver::testing::VERIFIER),
+    ];
+    let (_, refresh) = tokens_of(&people.world.form(Some((&web, SECRET)), &form).await);
+    let said = people.introspect(&refresh).await;
+    assert_eq!((&said["active"], &said["client_id"], &said["username"]), (&json!(true), &json!(web), &json!("ada")));
+}
+
+#[tokio::test]
+async fn rfc7009_2_revoking_either_token_ends_the_grant() {
+    for which in ["access", "refresh"] {
+        let people = Scene::new().await;
+        let (access, refresh) = people.tokens().await;
+        assert!(!is_revoked(&people.world, &access, NOW).await);
+        let reply = revoke(&people, if which == "access" { &access } else { &refresh }).await;
+        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "{}"));
+        assert_eq!(people.introspect(&access).await, json!({"active": false}), "{which}");
+        assert!(is_revoked(&people.world, &access, NOW).await, "{which}");
+        people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+        assert_eq!(revoke(&people, &refresh).await.status, 200, "again");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_a_client_got_for_itself_goes_alone() {
+    let people = Scene::new().await;
+    let world = &people.world;
+    let one = world.token("reader", INVOICES, "mcp:read").await;
+    let two = world.token("reader", INVOICES, "mcp:read").await;
+    let reader = id_of("acme", "reader");
+    let reply = world.form_to(REVOKE, Some((&reader, SECRET)), &[("token", &one)]).await;
+    assert_eq!(reply.status, 200);
+    let revoked = (is_revoked(world, &one, NOW).await, is_revoked(world, &two, NOW).await);
+    assert_eq!(revoked, (true, false));
+    let path = format!("/orgs/acme/api/v1/mcp/{}/challenge", server_id(INVOICES));
+    world.get_with(&path, &one).await.assert_error(401, "invalid_token");
+    assert_eq!(world.get_with(&path, &two).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_registry_refuses_revoked_tokens() {
+    let world = World::new();
+    let token = world.token("admin", ISSUER, "settings.manage").await;
+    let path = "/orgs/acme/api/v1/mcp/servers";
+    assert_eq!(world.get_with(path, &token).await.status, 200);
+    let admin = id_of("acme", "admin");
+    world.form_to(REVOKE, Some((&admin, SECRET)), &[("token", &token)]).await;
+    world.get_with(path, &token).await.assert_error(401, "invalid_token");
+}
+
+#[rstest]
+#[case::unknown("x")]
+#[case::unknown_refresh("lrt_x")]
+#[case::no_jwt("a.b.c")]
+#[tokio::test]
+async fn rfc7009_2_2_there_is_nothing_to_revoke(#[case] token: &str) {
+    let people = Scene::new().await;
+    let reply = revoke(&people, token).await;
+    assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "{}"));
+}
+
+#[tokio::test]
+async fn rfc7009_2_1_of_another_client() {
+    let people = Scene::new().await;
+    let (access, refresh) = people.tokens().await;
+    let web = id_of("acme", "web");
+    for token in [&access, &refresh] {
+        let reply = people.world.form_to(REVOKE, Some((&web, SECRET)), &[("token", token)]).await;
+        reply.assert_error(400, "invalid_grant");
+    }
+    assert_eq!(people.introspect(&access).await["active"], true);
+    let nobody = people.world.form_to(REVOKE, None, &[("token", &access)]).await;
+    nobody.assert_error(401, "invalid_client");
+}
+
+#[tokio::test]
+async fn disabling_a_client_revokes_its_block_and_a_new_one_is_leased_afterwards() {
+    let world = World::new();
+    let before = world.token("reader", INVOICES, "mcp:read").await;
+    let reader = ClientId::parse(&id_of("acme", "reader")).unwrap();
+    world.store.set_client_disabled(&acme(), &reader, true, UnixTime(NOW)).await.unwrap();
+    world.set_time(NOW + 1);
+    assert!(is_revoked(&world, &before, NOW + 1).await);
+    let form = [("grant_type", "client_credentials"), ("resource", INVOICES)];
+    world.form(Some((reader.as_str(), SECRET)), &form).await.assert_error(401, "invalid_client");
+    world.store.set_client_disabled(&acme(), &reader, false, UnixTime(NOW + 1)).await.unwrap();
+    let after = world.token("reader", INVOICES, "mcp:read").await;
+    assert!(!is_revoked(&world, &after, NOW + 1).await);
+}
+
+#[tokio::test]
+async fn draft_8_1_lists_are_published_and_kept_for_a_moment() {
+    let world = World::new();
+    world.get(STATUS).await.assert_error(404, "not_found");
+    world.set_time(NOW + 1);
+    let token = world.token("reader", INVOICES, "mcp:read").await;
+    let first = world.get(STATUS).await;
+    assert_eq!(first.header(header::CONTENT_TYPE), "application/statuslist+jwt");
+    assert_eq!(first.header(header::CACHE_CONTROL), "public, max-age=2");
+    let tag = first.header(header::ETAG).to_owned();
+    let again = async |tag: &str| {
+        let request = Request::get(STATUS).header(header::IF_NONE_MATCH, tag);
+        world.send(request.body(Body::empty()).unwrap()).await
+    };
+    let same = again(&tag).await;
+    assert_eq!((same.status.as_u16(), same.bytes.len(), same.header(header::ETAG)), (304, 0, tag.as_str()));
+    world.set_time(NOW + 2);
+    assert_eq!(again(&tag).await.status, 304, "nothing changed");
+    world.set_time(NOW + 40);
+    let newer = again(&tag).await;
+    assert_eq!(newer.status, 200, "it is signed again now and then");
+    let reader = id_of("acme", "reader");
+    let tag = newer.header(header::ETAG).to_owned();
+    world.form_to(REVOKE, Some((&reader, SECRET)), &[("token", &token)]).await;
+    assert_eq!(again(&tag).await.status, 200, "a bit changed");
+    for list in ["1", "x", "00", "-1", "4294967296"] {
+        let path = format!("/orgs/acme/api/v1/oauth/status/{list}");
+        world.get(&path).await.assert_error(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn browser_clients_of_any_origin_may_ask_for_tokens_and_nothing_of_the_browser_is_used() {
+    let world = World::new();
+    for (path, open) in [("/orgs/acme/api/v1/oauth/token", true), (REVOKE, true), (INTROSPECT, false)] {
+        let request = Request::builder().method("OPTIONS").uri(path).header(header::ORIGIN, "https://app.example");
+        let request = request.header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
+        let request = request.header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type");
+        let reply = world.send(request.body(Body::empty()).unwrap()).await;
+        let expected = if open { ("*", "authorization,content-type") } else { ("", "") };
+        let allowed =
+            (reply.header(header::ACCESS_CONTROL_ALLOW_ORIGIN), reply.header(header::ACCESS_CONTROL_ALLOW_HEADERS));
+        assert_eq!(allowed, expected, "{path}");
+        assert_eq!(reply.header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS), "", "{path}");
+    }
+}
