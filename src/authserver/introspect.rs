@@ -60,7 +60,7 @@ impl Refusal for Refused {
 
 /// What is said of a token that is active (RFC 7662 §2.2).
 #[derive(Serialize)]
-struct Active<'a> {
+struct Description<'a> {
     active: bool,
     token_type: &'static str,
     iss: &'a str,
@@ -116,7 +116,7 @@ async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters
             } else {
                 let user = Holder::of(state, org, &token.subject).await?;
                 user.map(|user| {
-                    serde_json::to_vec(&Active {
+                    serde_json::to_vec(&Description {
                         active: true,
                         token_type: "Bearer",
                         iss: org.issuer.as_str(),
@@ -135,7 +135,7 @@ async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters
         Some(Issued::Refresh(token)) if works(&token, caller, org) => {
             let user = Holder::of(state, org, token.grant.user.as_str()).await?;
             user.map(|user| {
-                serde_json::to_vec(&Active {
+                serde_json::to_vec(&Description {
                     active: true,
                     token_type: "refresh_token",
                     iss: org.issuer.as_str(),

@@ -125,14 +125,12 @@ async fn withdraw(
         Some(Issued::Access { token, status, .. }) => {
             issued_to(&token.client, caller)?;
             trail.token_id.clone_from(&token.id);
-            match state.store.grant_of_index(&org.id, status).await? {
-                Some(grant) => grant,
-                None => {
-                    state.store.revoke_index(&org.id, status, token.expires_at.plus(LEEWAY_SECONDS)).await?;
-                    state.statuses.forget(&org.id);
-                    return Ok(true);
-                }
-            }
+            let Some(grant) = state.store.grant_of_index(&org.id, status).await? else {
+                state.store.revoke_index(&org.id, status, token.expires_at.plus(LEEWAY_SECONDS)).await?;
+                state.statuses.forget(&org.id);
+                return Ok(true);
+            };
+            grant
         }
     };
     let revoked = state.store.revoke_grant(&org.id, &grant, org.now).await?;

@@ -105,7 +105,7 @@ pub(super) async fn prove(
             }
         }
         (Authentication::PrivateKeyJwt(_), Proof::Assertion(text)) => {
-            assertion::check(state, org, &client, text).await?
+            assertion::check(state, org, &client, text).await?;
         }
         _ => return Err(AuthenticationError::WrongMethod),
     }

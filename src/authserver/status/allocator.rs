@@ -151,10 +151,9 @@ impl Allocator {
         if let Some(holder) = holders.get(key) {
             return Arc::clone(holder);
         }
-        if holders.len() >= MAX_HOLDERS {
-            if let Some(any) = holders.keys().next().cloned() {
-                holders.remove(&any);
-            }
+        let full = holders.len() >= MAX_HOLDERS;
+        if let Some(any) = holders.keys().next().filter(|_| full).cloned() {
+            holders.remove(&any);
         }
         Arc::clone(holders.entry(key.clone()).or_default())
     }
@@ -191,5 +190,60 @@ impl Allocator {
             }
         }
         Err(NoIndex::Store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1000);
+    const EXP: UnixTime = UnixTime(1600);
+
+    fn lease(first: u32, len: u32, until: u64) -> Lease {
+        Lease { block: Block { list: 3, first, len }, used: 0, until: UnixTime(until), sound_at: NOW }
+    }
+
+    fn index(index: u32) -> StatusIndex {
+        StatusIndex { list: 3, index }
+    }
+
+    #[test]
+    fn every_index_once_and_the_next_block_in_time() {
+        let mut blocks = Blocks::default();
+        assert_eq!(blocks.take(EXP, NOW), Taken::None);
+        assert!(blocks.needs_one());
+        blocks.put(lease(0, 8, 9000));
+        let first: Vec<_> = (0..8).map(|_| blocks.take(EXP, NOW)).collect();
+        let expected: Vec<_> =
+            (0..8).map(|at| if at == 5 { Taken::Last(index(at)) } else { Taken::Index(index(at)) }).collect();
+        assert_eq!(first, expected, "one is sent for the next block, once");
+        assert_eq!(blocks.take(EXP, NOW), Taken::None, "it is not there yet");
+        blocks.put(lease(8, 8, 9000));
+        assert!(!blocks.needs_one());
+        assert_eq!(blocks.take(EXP, NOW), Taken::Index(index(8)));
+    }
+
+    #[test]
+    fn no_token_outlives_its_block() {
+        let mut blocks = Blocks::default();
+        blocks.put(lease(0, 8, 1659));
+        assert_eq!(blocks.take(EXP, NOW), Taken::None);
+        blocks.put(lease(8, 8, 1660));
+        assert_eq!(blocks.take(EXP, NOW), Taken::Index(index(8)));
+    }
+
+    #[test]
+    fn a_block_is_looked_at_once_a_second_and_given_up_when_it_is_revoked() {
+        let mut blocks = Blocks::default();
+        blocks.put(lease(8, 8, 9000));
+        let later = NOW.plus(1);
+        assert_eq!(blocks.take(EXP, later), Taken::Doubtful(index(8)));
+        blocks.judge(index(0), true, later);
+        assert_eq!(blocks.take(EXP, later), Taken::Doubtful(index(8)), "that was another block");
+        blocks.judge(index(8), false, later);
+        assert_eq!(blocks.take(EXP, later), Taken::Index(index(8)));
+        blocks.judge(index(8), true, later);
+        assert_eq!(blocks.take(EXP, later), Taken::None);
     }
 }

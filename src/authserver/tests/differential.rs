@@ -105,8 +105,8 @@ impl Both {
             Step::Redeem(changes) => {
                 let other = crate::authserver::testing::id_of("acme", "other");
                 let value = |name: &str, usual: &str| {
-                    let changed = changes.iter().find(|(changed, _)| *changed == name);
-                    Some(changed.map_or(usual, |(_, value)| value).to_owned()).filter(|value| !value.is_empty())
+                    let instead = changes.iter().find(|(of, _)| *of == name);
+                    Some(instead.map_or(usual, |(_, value)| value).to_owned()).filter(|value| !value.is_empty())
                 };
                 let named: Vec<_> = changes
                     .iter()
@@ -192,7 +192,7 @@ use Step::{Redeem, Refresh, RefreshAsOther, RefreshUnknown, Wait};
 #[case::too_late(&[Wait(60), Redeem(&[])])]
 #[case::another_resource(&[Redeem(&[("resource", "https://nowhere.example/mcp")])])]
 #[case::refresh(&[Redeem(&[]), Refresh(0, None), Refresh(1, None)])]
-#[case::narrower(&[Redeem(&[]), Refresh(0, Some("mcp:read")), Refresh(1, None)])]
+#[case::narrower(&[Redeem(&[]), Refresh(0, Some("mcp:read"))])]
 #[case::wider(&[Redeem(&[]), Refresh(0, Some("mcp:admin")), Refresh(0, None)])]
 #[case::unknown_refresh_token(&[RefreshUnknown])]
 #[case::of_another_client(&[Redeem(&[]), RefreshAsOther(0), Refresh(0, None)])]
@@ -206,6 +206,18 @@ async fn the_same_answers(#[case] story: &[Step]) {
         let (ours, theirs) = both.take(*step).await;
         assert_eq!(ours, theirs, "{step:?} of {story:?}");
     }
+}
+
+/// RFC 6749 §6: the scope of a new refresh token is that of the one that was presented, and a narrower `scope` is the
+/// access token's alone. The oracle makes the new refresh token narrower too.
+#[tokio::test]
+async fn different_a_narrower_access_token_leaves_the_grant_as_it_is() {
+    let mut both = Both::new().await;
+    for step in [Redeem(&[]), Refresh(0, Some("mcp:read"))] {
+        both.take(step).await;
+    }
+    let (ours, theirs) = both.take(Refresh(1, None)).await;
+    assert_eq!((ours.as_str(), theirs.as_str()), ("granted mcp:read mcp:write", "granted mcp:read"));
 }
 
 /// RFC 7636 §4.1 and §4.6.
