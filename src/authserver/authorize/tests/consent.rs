@@ -288,8 +288,11 @@ async fn a_client_that_is_disabled_in_between_gets_nothing() {
     let url = url("web", &[]);
     let page = browser.get(&url).await;
     scene.world.store.set_client_disabled(&acme(), &client_id_of("web"), true, UnixTime(NOW)).await.unwrap();
-    let reply = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
-    assert_page(&reply, 403, "not admitted");
+    let allow = [("action", "allow"), ("proposal", &proposal(&page))];
+    let reply = browser.press(&url, &allow).await;
+    assert_eq!(refusal(&reply, CALLBACK), "access_denied", "the store knows it at once");
+    scene.world.disabled.refresh(&scene.world.store).await.unwrap();
+    assert_page(&browser.press(&url, &allow).await, 403, "not admitted");
     assert_eq!(scene.consents(&ada).await, 0);
 }
 
