@@ -62,7 +62,7 @@ impl Both {
         let clock = OracleClock(Arc::new(AtomicU64::new(NOW)));
         let mut config = ServerConfig::new("https://as.example", "https://as.example/device");
         config.refresh_retry_window = Duration::from_secs(30);
-        config.refresh_token_ttl = Some(Duration::from_secs(30 * 86_400));
+        config.refresh_token_ttl = Some(Duration::from_hours(30 * 24));
         let oracle = AuthorizationServer::with_clock(config, MemoryStorage::new(), clock.clone());
         for id in ["app", "other"] {
             let client = Client {
@@ -89,8 +89,7 @@ impl Both {
             ("resource", INVOICES),
         ]);
         let valid = oracle.validate_authorization_request(&request).await.unwrap();
-        let code =
-            oracle.issue_authorization_code(UserApproval::granted(&valid, "ada")).await.unwrap().code.to_string();
+        let code = oracle.issue_authorization_code(UserApproval::granted(&valid, "ada")).await.unwrap().code;
         let codes = (ours.code("app", &[(INVOICES, SCOPES)]).await, code);
         Self { ours, oracle, clock, codes, refresh: Vec::new() }
     }
@@ -100,7 +99,7 @@ impl Both {
             Step::Wait(seconds) => {
                 let now = self.clock.0.fetch_add(seconds, Ordering::Relaxed) + seconds;
                 self.ours.world.set_time(now);
-                return (String::new(), String::new());
+                (String::new(), String::new())
             }
             Step::Redeem(changes) => {
                 let other = crate::authserver::testing::id_of("acme", "other");
@@ -155,10 +154,7 @@ impl Both {
             Err(error) => error.error.as_str().to_owned(),
         };
         if let (200, Ok(response)) = (ours.status.as_u16(), theirs) {
-            self.refresh.push((
-                text("refresh_token"),
-                response.refresh_token.map(|token| token.to_string()).unwrap_or_default(),
-            ));
+            self.refresh.push((text("refresh_token"), response.refresh_token.unwrap_or_default()));
         }
         (our_answer, their_answer)
     }

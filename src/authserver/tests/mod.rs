@@ -1,5 +1,6 @@
 //! The router as clients see it, endpoint by endpoint.
 
+mod assertions;
 mod challenge;
 mod differential;
 mod discovery;
