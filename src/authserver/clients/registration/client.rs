@@ -34,7 +34,7 @@ pub(crate) fn registered(registration: &Registration) -> Option<OAuthClient> {
         grants: metadata.grants,
         authentication,
         secrets: secrets.into_iter().collect(),
-        scopes: metadata.scope.map_or(ScopeLimit::Any, ScopeLimit::Only),
+        scopes: ScopeLimit::Any,
         servers: Vec::new(),
         uri: metadata.uri,
     })

@@ -38,6 +38,9 @@ impl Request {
         if method == Method::PrivateKeyJwt && metadata.keys.is_none() {
             return Err(Refused::NoKeys);
         }
+        // SDKs register with the scopes of the first challenge and never update it: taken as a limit, a client could not
+        // step up. What a person allows, and what the server grants them, is the limit.
+        metadata.scope = None;
         Ok(Self { members, metadata, method })
     }
 }
