@@ -11,8 +11,10 @@ mod support;
 
 mod client_cluster;
 mod crds;
+mod flows;
 mod generated;
 mod inject_cluster;
 mod installed;
 mod local;
 mod server_cluster;
+mod tokens;

@@ -2,8 +2,6 @@
 //! it, delete it. One test, because each step stands on those before it.
 
 use std::{
-    path::Path,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,164 +11,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::wait_deployments;
-use crate::support::{Answer, apply_text, curl, eventually, kubectl, root, try_kubectl};
-
-const NAMESPACE: &str = "quickstart";
-const HOST: &str = "invoices-mcp.quickstart.svc";
-const RESOURCE: &str = "http://invoices-mcp.quickstart.svc/mcp";
-const AS_HOST: &str = "lumoauth-authserver.lumoauth-system.svc";
-
-/// A condition of an object as `status/reason: message`.
-fn condition(kind: &str, namespace: &str, name: &str, condition: &str) -> (String, String) {
-    let path = format!(
-        r#"jsonpath={{range .status.conditions[?(@.type=="{condition}")]}}{{.status}}{{"\t"}}{{.reason}}: {{.message}}{{end}}"#
-    );
-    let text = kubectl(&["get", kind, name, "-n", namespace, "-o", &path]);
-    let (status, rest) = text.split_once('\t').unwrap_or((&text, ""));
-    (status.to_owned(), rest.to_owned())
-}
-
-fn wait_condition(kind: &str, name: &str, type_: &str, status: &str, limit: u64) -> Duration {
-    let what = format!("{kind}/{name} {type_}={status}");
-    let check = || {
-        let (now, rest) = condition(kind, NAMESPACE, name, type_);
-        if now == status { Ok(()) } else { Err(format!("{now} {rest}")) }
-    };
-    eventually(&what, Duration::from_secs(limit), check).1
-}
-
-fn field(arguments: &[&str], path: &str) -> String {
-    let path = format!("jsonpath={path}");
-    let mut all = arguments.to_vec();
-    all.extend(["-o", &path]);
-    kubectl(&all)
-}
-
-fn secret(name: &str, key: &str) -> String {
-    let path = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
-    kubectl(&["get", "secret", name, "-n", NAMESPACE, "-o", &path])
-}
-
-/// A client's credentials as files, as a pod would mount them.
-fn credentials(name: &str, directory: &Path) {
-    std::fs::create_dir_all(directory).unwrap();
-    for key in ["client_id", "client_secret", "issuer", "token_endpoint", "ca.crt"] {
-        std::fs::write(directory.join(key), secret(name, key)).unwrap();
-    }
-}
-
-struct Cluster {
-    service_ip: String,
-    authserver_ip: String,
-    directory: tempfile::TempDir,
-}
-
-impl Cluster {
-    /// One MCP message through the Service.
-    fn call(&self, token: Option<&str>, method: &str, params: &Value) -> Answer {
-        call_at(&self.service_ip, 80, token, method, params)
-    }
-
-    fn tool(&self, token: &str, tool: &str) -> Answer {
-        self.call(Some(token), "tools/call", &json!({"name": tool, "arguments": arguments(tool)}))
-    }
-
-    /// An access token, got as any OAuth client would.
-    fn token(&self, client: &str, resource: &str, scope: Option<&str>) -> Answer {
-        let directory = self.directory.path().join(client);
-        credentials(&format!("{client}-oauth"), &directory);
-        let read = |key: &str| std::fs::read_to_string(directory.join(key)).unwrap();
-        let user = format!("{}:{}", read("client_id"), read("client_secret"));
-        let resolve = format!("{AS_HOST}:443:{}", self.authserver_ip);
-        let ca = directory.join("ca.crt");
-        let resource = format!("resource={resource}");
-        let scope = scope.map(|scope| format!("scope={scope}"));
-        let endpoint = read("token_endpoint");
-        let mut arguments = vec![
-            "--cacert",
-            ca.to_str().unwrap(),
-            "--resolve",
-            &resolve,
-            "-u",
-            &user,
-            "-d",
-            "grant_type=client_credentials",
-            "--data-urlencode",
-            &resource,
-        ];
-        if let Some(scope) = &scope {
-            arguments.extend(["--data-urlencode", scope]);
-        }
-        arguments.push(&endpoint);
-        curl(&arguments)
-    }
-
-    fn access_token(&self, client: &str, resource: &str) -> String {
-        let answer = self.token(client, resource, None);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()["access_token"].as_str().unwrap().to_owned()
-    }
-
-    /// The official SDK client, in a mount namespace whose resolver is the cluster's.
-    fn sdk(&self, client: &str, tool: &str) -> Value {
-        let directory = self.directory.path().join(client);
-        credentials(&format!("{client}-oauth"), &directory);
-        let resolver = self.directory.path().join("resolv.conf");
-        let dns = field(&["get", "nodes"], "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}");
-        std::fs::write(&resolver, format!("nameserver {dns}\nsearch cluster.local\noptions ndots:5\n")).unwrap();
-        let script = format!(
-            "mount --bind {} /etc/resolv.conf && exec \"$LUMOAUTH_TEST_PYTHON\" {} {RESOURCE} {} {tool} '{}'",
-            resolver.display(),
-            root().join("tests/sdk/call.py").display(),
-            directory.display(),
-            arguments(tool),
-        );
-        std::env::var("LUMOAUTH_TEST_PYTHON")
-            .expect("LUMOAUTH_TEST_PYTHON names a Python with tests/sdk/requirements.txt");
-        let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)))
-    }
-}
-
-fn arguments(tool: &str) -> Value {
-    match tool {
-        "search_invoices" => json!({"query": "acme"}),
-        _ => json!({"invoice": "INV-1"}),
-    }
-}
-
-fn call_at(ip: &str, port: u16, token: Option<&str>, method: &str, params: &Value) -> Answer {
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}"));
-    let host = format!("Host: {HOST}");
-    let url = format!("http://{ip}:{port}/mcp");
-    let mut arguments = vec![
-        "-H",
-        &host,
-        "-H",
-        "Content-Type: application/json",
-        "-H",
-        "Accept: application/json, text/event-stream",
-        "-H",
-        "MCP-Protocol-Version: 2025-11-25",
-        "-d",
-        &body,
-    ];
-    if let Some(authorization) = &authorization {
-        arguments.extend(["-H", authorization]);
-    }
-    arguments.push(&url);
-    curl(&arguments)
-}
-
-/// The newest pod of the server: an older one may still be ending.
-fn pod() -> String {
-    let pods = ["get", "pods", "-n", NAMESPACE, "-l", "app=invoices", "--sort-by=.metadata.creationTimestamp"];
-    field(&pods, "{.items[-1:].metadata.name}")
-}
+use super::{
+    quickstart::{Cluster, NAMESPACE, RESOURCE, call_at, condition, field, pod, wait_condition},
+    wait_deployments,
+};
+use crate::support::{apply_text, eventually, kubectl, root, try_kubectl};
 
 fn say(step: &str, start: Instant) {
     println!("[{:6.1} s] {step}", start.elapsed().as_secs_f64());
@@ -197,11 +42,7 @@ fn the_main_job() {
     println!("{table}");
     assert!(table.contains("RESOURCE") && table.contains("1/1"), "{table}");
 
-    let cluster = Cluster {
-        service_ip: field(&["get", "service", "invoices-mcp", "-n", NAMESPACE], "{.spec.clusterIP}"),
-        authserver_ip: field(&["get", "service", "lumoauth-authserver", "-n", "lumoauth-system"], "{.spec.clusterIP}"),
-        directory: tempfile::tempdir().unwrap(),
-    };
+    let cluster = Cluster::find();
     for client in ["reader", "writer"] {
         wait_condition("mcpclient", client, "Ready", "True", 60);
     }

@@ -76,6 +76,24 @@ impl Local {
         this
     }
 
+    /// The issuer of the organization that everything is in.
+    pub(crate) fn issuer(&self) -> String {
+        format!("http://127.0.0.1:{}/orgs/default/api/v1", self.listen)
+    }
+
+    /// The first protected server.
+    pub(crate) fn resource(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.sidecar)
+    }
+
+    /// Name and password of the first user, who is printed once.
+    pub(crate) fn user(&self) -> (String, String) {
+        let line = self.printed.lines().find_map(|line| line.split_once(", with the password "));
+        let (name, rest) = line.unwrap_or_else(|| panic!("no first user in\n{}", self.printed));
+        let name = name.split_whitespace().last().unwrap();
+        (name.to_owned(), rest.split(' ').next().unwrap().to_owned())
+    }
+
     /// Lines up to the one that contains `end`.
     pub(crate) fn printed_until(&mut self, end: &str) -> String {
         let (begin, mut printed) = (Instant::now(), String::new());

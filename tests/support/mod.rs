@@ -1,6 +1,10 @@
 //! What several integration tests need: a cluster, `kubectl` as a user runs it, and `curl`.
 
+pub(crate) mod documents;
 pub(crate) mod local;
+pub(crate) mod login;
+pub(crate) mod oauth;
+pub(crate) mod program;
 
 use std::{
     path::PathBuf,
