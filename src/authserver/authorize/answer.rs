@@ -5,40 +5,48 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY},
 };
-use lumoauth_core::ClientId;
+use lumoauth_core::{ClientId, uri::RedirectKind};
 
 use super::{
     redirectable::Redirectable,
     refused::{Refused, Unproven},
 };
-use crate::authserver::{errors::Outcome, org::Org, pages::Problem, store::UserId};
+use crate::authserver::{
+    errors::Outcome,
+    org::Org,
+    pages::{self, GoBackPage, OnwardPage, Problem, Shown},
+    store::UserId,
+};
 
 /// Why a request does not come to a code, or to a page that asks.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// Told on a page.
     Page(Problem, &'static str),
-    /// Told the client, at this URL.
-    Redirect(String, Refused),
+    /// Told the client: by a redirect, or by a link on a page.
+    Client(Box<Redirectable>, Refused),
 }
 
 impl Stop {
     /// A refusal that the client is told. The proof that it may be is the receiver.
     pub(super) fn refused(to: &Redirectable, refused: Refused) -> Self {
-        Self::Redirect(to.refused(refused), refused)
+        Self::Client(Box::new(to.clone()), refused)
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Page(_, reason) => reason,
-            Self::Redirect(_, refused) => refused.reason(),
+            Self::Client(_, refused) => refused.reason(),
         }
     }
 
-    fn into_response(self) -> Response {
+    fn into_response(self, sent: Sent) -> Response {
         match self {
             Self::Page(problem, _) => problem.into_response(),
-            Self::Redirect(location, refused) => see_other(&location, refused.reason()),
+            Self::Client(to, refused) if refused.goes_by_itself(&to.client().source, to.redirect().kind()) => {
+                onward(&to, &to.refused(refused), refused.reason(), sent)
+            }
+            Self::Client(to, refused) => go_back(&to, refused),
         }
     }
 }
@@ -59,8 +67,8 @@ impl From<Unproven> for Stop {
 pub(super) enum Answer {
     /// A page that asks the person, or a step of ours in between. Not audited here.
     Ask(Response),
-    /// The URL that gives the client a code, and whether the person was asked for it.
-    Code(String, Asked),
+    /// Who is given a code, the URL that gives it, and whether the person was asked for it.
+    Code(Box<Redirectable>, String, Asked),
 }
 
 /// How a person agreed.
@@ -70,6 +78,15 @@ pub(super) enum Asked {
     Now,
     /// Before, to all of it.
     Before,
+}
+
+/// What the browser sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// A link was followed.
+    Link,
+    /// A form of a page of ours.
+    Form,
 }
 
 /// What the audit line of a request tells; filled as far as the request came. No code, and nothing else that was sent.
@@ -84,12 +101,12 @@ pub(super) struct Trail {
 
 impl Trail {
     /// Writes the line, if something was decided, and gives the response.
-    pub(super) fn conclude(&self, org: &Org, result: Result<Answer, Stop>) -> Response {
+    pub(super) fn conclude(&self, org: &Org, sent: Sent, result: Result<Answer, Stop>) -> Response {
         let (outcome, reason) = match &result {
             Ok(Answer::Ask(_)) => ("", ""),
-            Ok(Answer::Code(_, Asked::Now)) => ("allowed", ""),
-            Ok(Answer::Code(_, Asked::Before)) => ("allowed", "agreed_before"),
-            Err(Stop::Redirect(_, Refused::Denied)) => ("denied", ""),
+            Ok(Answer::Code(.., Asked::Now)) => ("allowed", ""),
+            Ok(Answer::Code(.., Asked::Before)) => ("allowed", "agreed_before"),
+            Err(Stop::Client(_, Refused::Denied)) => ("denied", ""),
             Err(stop) => ("refused", stop.reason()),
         };
         if !outcome.is_empty() {
@@ -107,10 +124,35 @@ impl Trail {
         }
         match result {
             Ok(Answer::Ask(response)) => response,
-            Ok(Answer::Code(location, _)) => see_other(&location, "code"),
-            Err(stop) => stop.into_response(),
+            Ok(Answer::Code(to, location, _)) => onward(&to, &location, "code", sent),
+            Err(stop) => stop.into_response(sent),
         }
     }
+}
+
+/// To the client. Browsers hold `form-action` against every redirect that follows on a form, also those of the client's
+/// own website, which nobody can list; so a form that leads to a website is answered by a page that goes on by itself.
+fn onward(to: &Redirectable, location: &str, outcome: &'static str, sent: Sent) -> Response {
+    if (sent, to.redirect().kind()) != (Sent::Form, RedirectKind::Https) {
+        return see_other(location, outcome);
+    }
+    let destination = Shown::of(&to.redirect().destination());
+    let mut response = pages::onward(&OnwardPage { location, destination });
+    response.extensions_mut().insert(Outcome(outcome));
+    response
+}
+
+/// The refusal on a page, from which the person goes to the client or does not.
+fn go_back(to: &Redirectable, refused: Refused) -> Response {
+    let mut response = pages::go_back(&GoBackPage {
+        location: &to.refused(refused),
+        destination: Shown::of(&to.redirect().destination()),
+        client: Shown::of(&to.client().name),
+        error: refused.error(),
+        description: refused.description(),
+    });
+    response.extensions_mut().insert(Outcome(refused.reason()));
+    response
 }
 
 /// 303, so that nothing a person typed is sent on (RFC 9700 §4.12), and without a trace of where it came from (§4.2).

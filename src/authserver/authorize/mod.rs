@@ -2,7 +2,7 @@
 //! which passes on what it proved or says why not.
 //!
 //! Nothing is kept between pages: the query of the request is all there is of it, every form is sent back to the same
-//! URL, and every answer begins with all checks. [`Redirectable`] is the proof without which there is no redirect.
+//! URL, and every answer begins with all checks. [`Redirectable`] is the proof without which nobody is sent to a client.
 
 mod answer;
 mod page;
@@ -25,10 +25,10 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, header::SET_COOKIE};
-use lumoauth_core::ResourceUri;
+use lumoauth_core::{ResourceUri, uri::RedirectKind};
 
 use self::{
-    answer::{Answer, Asked, Stop, Trail, see_other},
+    answer::{Answer, Asked, Sent, Stop, Trail, see_other},
     proposal::Proposal,
     redirectable::Redirectable,
     refused::{Refused, Unproven},
@@ -63,7 +63,7 @@ pub(super) async fn show(
     let mut trail = Trail::default();
     let endpoint = Endpoint { state: &state, org: &org, query: query.as_deref().unwrap_or_default() };
     let result = endpoint.ask(&headers, &mut trail).await;
-    trail.conclude(&org, result)
+    trail.conclude(&org, Sent::Link, result)
 }
 
 /// Answers `POST oauth/authorize`: a form of the login page or the consent page.
@@ -82,7 +82,7 @@ pub(super) async fn act(
     let mut trail = Trail::default();
     let endpoint = Endpoint { state: &state, org: &org, query: query.as_deref().unwrap_or_default() };
     let result = endpoint.act(&headers, &body, &mut trail).await;
-    trail.conclude(&org, result)
+    trail.conclude(&org, Sent::Form, result)
 }
 
 /// What a request is answered from.
@@ -198,7 +198,7 @@ impl Endpoint<'_> {
         let new = proposal.code(request, code.digest(), now);
         let issued = self.state.store.issue_code(&self.org.id, &new, &remember).await;
         if issued.map_err(|_| Problem::Unavailable)? {
-            Ok(Answer::Code(request.to.granted(&code), asked))
+            Ok(Answer::Code(Box::new(request.to.clone()), request.to.granted(&code), asked))
         } else {
             Err(Stop::refused(&request.to, Refused::Disabled))
         }
@@ -215,6 +215,7 @@ impl Endpoint<'_> {
             page: self.page(),
             client: Some(Shown::of(&request.to.client().name)),
             target: FormTarget::redirect(request.to.redirect()),
+            leads_on: request.to.redirect().kind() == RedirectKind::Https,
         }
     }
 }

@@ -1,6 +1,12 @@
 //! Why an authorization request is refused: before it is proven where a response may go, and after.
 
-use crate::authserver::{clients::ResolveError, pages::Problem, parameters::ParametersError};
+use lumoauth_core::uri::RedirectKind;
+
+use crate::authserver::{
+    clients::{ResolveError, Source},
+    pages::Problem,
+    parameters::ParametersError,
+};
 
 /// Told on a page and never by a redirect: client, redirect URI or `state` are not proven (RFC 6749 §4.1.2.1).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +83,7 @@ fn unresolved(error: &ResolveError) -> Problem {
     }
 }
 
-/// Told the client by a redirect. What it is told is [`Refused::error`] and [`Refused::description`];
+/// Told the client. What it is told is [`Refused::error`] and [`Refused::description`];
 /// [`Refused::reason`] is for the log and the metric, and may tell more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -136,6 +142,14 @@ impl Refused {
         self.texts().1
     }
 
+    /// Whether the browser goes to the client with it by itself (RFC 9700 §4.11.2). Anybody can describe or register a
+    /// client that is a website, and send people here with a request that is refused: they would be led there from an
+    /// address that they trust, and nobody would have decided anything. So it is only done for clients of the
+    /// organization's administrators, to the person's own machine, and after a person's own no.
+    pub(super) fn goes_by_itself(self, source: &Source, to: RedirectKind) -> bool {
+        self == Self::Denied || matches!(source, Source::Registered(_)) || to != RedirectKind::Https
+    }
+
     /// What the client is told in words.
     pub(super) fn description(self) -> &'static str {
         self.texts().2
@@ -176,5 +190,26 @@ impl Refused {
             Self::Denied => ("access_denied", "denied", "the person refused"),
             Self::Disabled => ("access_denied", "disabled", "this person or client may not get tokens"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::ObjectKey;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::administrators(Source::Registered(ObjectKey::new("acme", "web")), RedirectKind::Https, true)]
+    #[case::document(Source::Document { host: "evil.example".to_owned() }, RedirectKind::Https, false)]
+    #[case::dynamic(Source::Dynamic, RedirectKind::Https, false)]
+    #[case::document_on_the_machine(Source::Document { host: "a.example".to_owned() }, RedirectKind::Loopback, true)]
+    #[case::dynamic_on_the_machine(Source::Dynamic, RedirectKind::Loopback, true)]
+    #[case::app(Source::Dynamic, RedirectKind::PrivateUse, true)]
+    fn rfc9700_4_11_2(#[case] source: Source, #[case] to: RedirectKind, #[case] by_itself: bool) {
+        for refused in [Refused::ResponseType, Refused::UnknownResource, Refused::LoginRequired, Refused::Disabled] {
+            assert_eq!(refused.goes_by_itself(&source, to), by_itself, "{refused:?}");
+        }
+        assert!(Refused::Denied.goes_by_itself(&source, to));
     }
 }

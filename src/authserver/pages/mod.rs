@@ -221,6 +221,32 @@ pub(super) struct SignedOutPage<'a> {
     pub(super) account: &'a str,
 }
 
+/// A page that goes on by itself.
+#[derive(Template)]
+#[template(path = "onward.html")]
+pub(super) struct OnwardPage<'a> {
+    /// The URL that the browser goes on to.
+    pub(super) location: &'a str,
+    /// Its host.
+    pub(super) destination: Shown,
+}
+
+/// A request of a client that was refused, and the way back to the client.
+#[derive(Template)]
+#[template(path = "go_back.html")]
+pub(super) struct GoBackPage<'a> {
+    /// The URL that tells the client.
+    pub(super) location: &'a str,
+    /// Host of it.
+    pub(super) destination: Shown,
+    /// What the client calls itself.
+    pub(super) client: Shown,
+    /// `error` of the response.
+    pub(super) error: &'static str,
+    /// `error_description` of the response.
+    pub(super) description: &'static str,
+}
+
 /// The login form. `status` tells programs what people read in it; `target` is where a login may lead at once, when the
 /// user has allowed the client before.
 pub(super) fn login(status: StatusCode, page: &LoginPage<'_>, target: &FormTarget) -> Response {
@@ -234,12 +260,22 @@ pub(super) fn consent(page: &ConsentPage<'_>, target: &FormTarget) -> Response {
 
 /// What a user allowed.
 pub(super) fn account(page: &AccountPage<'_>) -> Response {
-    respond(StatusCode::OK, page, &FormTarget::own())
+    security::alone(respond(StatusCode::OK, page, &FormTarget::own()))
 }
 
 /// After the logout.
 pub(super) fn signed_out(page: &SignedOutPage<'_>) -> Response {
-    respond(StatusCode::OK, page, &FormTarget::own())
+    security::alone(respond(StatusCode::OK, page, &FormTarget::own()))
+}
+
+/// A page that goes on by itself, and tells nobody where from.
+pub(super) fn onward(page: &OnwardPage<'_>) -> Response {
+    security::untraced(respond(StatusCode::OK, page, &FormTarget::own()))
+}
+
+/// A refusal with the way back to the client.
+pub(super) fn go_back(page: &GoBackPage<'_>) -> Response {
+    security::untraced(respond(StatusCode::BAD_REQUEST, page, &FormTarget::own()))
 }
 
 /// The page as a response with the headers that every page has.

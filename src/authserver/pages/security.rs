@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -10,7 +11,10 @@ use http::{
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
-use lumoauth_core::{digest, uri::RedirectUri};
+use lumoauth_core::{
+    digest,
+    uri::{RedirectKind, RedirectUri},
+};
 use url::Url;
 
 use super::STYLE;
@@ -20,13 +24,12 @@ use super::STYLE;
 /// `Referrer-Policy: same-origin` and not `no-referrer`: with the latter browsers send `Origin: null` with a form (Fetch,
 /// "append a request Origin header"), and the check of `Origin` could not tell our pages from others. Either way no other
 /// site is told where its visitors come from.
-const HEADERS: [(HeaderName, HeaderValue); 6] = [
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
 /// `style-src` of every page.
@@ -34,7 +37,7 @@ static STYLE_SOURCE: LazyLock<String> =
     LazyLock::new(|| format!("'sha256-{}'", STANDARD.encode(digest::sha256(STYLE.as_bytes()))));
 
 /// Where the forms of a page may lead, by redirects too: browsers hold `form-action` against every redirect that follows
-/// on a form.
+/// on a form. A website may redirect on to who knows where, so no form leads to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FormTarget(Option<String>);
 
@@ -44,14 +47,32 @@ impl FormTarget {
         Self(None)
     }
 
-    /// To this server, and from it to the origin of a redirect URI, or to the app of its scheme.
+    /// To this server, and from it to a program of the person's machine: at the origin of a redirect URI, or the app of
+    /// its scheme.
     pub(crate) fn redirect(to: &RedirectUri) -> Self {
+        if to.kind() == RedirectKind::Https {
+            return Self::own();
+        }
         let scheme = to.scheme().to_ascii_lowercase();
         // CSP 3 has no syntax for an IPv6 address, so its scheme has to do.
         let named = to.host().is_some_and(|host| !host.starts_with('['));
         let origin = Url::parse(to.as_str()).ok().filter(|_| named).map(|url| url.origin().ascii_serialization());
         Self(Some(origin.unwrap_or_else(|| format!("{scheme}:"))))
     }
+}
+
+/// A page apart from whoever opened it. Pages for clients are not: a client that opened a window waits for what its own
+/// website says there in the end.
+pub(super) fn alone(mut response: Response) -> Response {
+    let policy = HeaderName::from_static("cross-origin-opener-policy");
+    response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// A page whose links tell nobody where from (RFC 9700 §4.2.4). It has no form.
+pub(super) fn untraced(mut response: Response) -> Response {
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// All headers of a page.
@@ -72,13 +93,9 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("https://app.example/callback?a=b", "https://app.example")]
-    #[case("https://APP.example:443/callback", "https://app.example")]
-    #[case("https://app.example:8443/", "https://app.example:8443")]
     #[case("http://127.0.0.1:49152/callback", "http://127.0.0.1:49152")]
     #[case("http://localhost/callback", "http://localhost")]
     #[case("http://[::1]:49152/callback", "http:")]
-    #[case("https://[2001:db8::1]/callback", "https:")]
     #[case("com.example.app:/callback", "com.example.app:")]
     #[case("Cursor://anysphere.cursor-retrieval/oauth", "cursor:")]
     fn form_action_lets_the_redirect_through_and_nothing_else(#[case] redirect: &str, #[case] source: &str) {
@@ -86,6 +103,14 @@ mod tests {
         let headers = headers(&target).unwrap();
         let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains(&format!("; form-action 'self' {source}; ")), "{policy}");
+    }
+
+    /// Claude's callback goes on to `claude://`, which no policy of ours could know.
+    #[rstest]
+    #[case("https://app.example/callback?a=b")]
+    #[case("https://[2001:db8::1]/callback")]
+    fn no_form_leads_to_a_website(#[case] redirect: &str) {
+        assert_eq!(FormTarget::redirect(&RedirectUri::parse(redirect).unwrap()), FormTarget::own());
     }
 
     /// A host or scheme with `;`, `,` or a space would end the directive or add a source to it.
@@ -120,9 +145,9 @@ mod tests {
             ("referrer-policy", "same-origin"),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
-            ("cross-origin-opener-policy", "same-origin"),
         ] {
             assert_eq!(headers[name], value, "{name}");
         }
+        assert!(!headers.contains_key("cross-origin-opener-policy"), "clients that open a window wait for it");
     }
 }

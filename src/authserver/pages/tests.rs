@@ -72,6 +72,13 @@ fn every_page(hostile: &str) -> Vec<Response> {
         consent(&hostile_consent(hostile), &FormTarget::own()),
         account(&hostile_account(hostile)),
         signed_out(&SignedOutPage { org: "acme", account: "/orgs/acme/api/v1/account" }),
+        go_back(&GoBackPage {
+            location: "https://app.example/callback?state=%22&x=1",
+            destination: Shown::of(hostile),
+            client: Shown::of(hostile),
+            error: "invalid_scope",
+            description: "separate scopes by single spaces",
+        }),
     ];
     pages.extend(Problem::ALL.map(IntoResponse::into_response));
     pages
@@ -208,4 +215,31 @@ async fn every_problem_says_what_happened_and_what_to_do() {
         assert!(text.contains("What to do"), "{text}");
         assert_eq!(headers.contains_key("retry-after"), status == 503);
     }
+}
+
+#[tokio::test]
+async fn a_page_that_goes_on_says_where_to_and_repeats_nothing() {
+    let location = "https://app.example/callback?code=1&state=%22%3Cscript%3E&x='";
+    let page = onward(&OnwardPage { location, destination: Shown::of("app.example") });
+    let (status, headers, text) = text(page).await;
+    assert_eq!((status, headers["referrer-policy"].to_str().unwrap()), (StatusCode::OK, "no-referrer"));
+    let escaped = "https://app.example/callback?code=1&#38;state=%22%3Cscript%3E&#38;x=&#39;";
+    for needed in
+        [&format!("content=\"0;url={escaped}\""), &format!("<a href=\"{escaped}\">"), "<bdi>app.example</bdi>"]
+    {
+        assert!(text.contains(needed), "{needed} in {text}");
+    }
+}
+
+/// A client that opened a window waits there for its own website; the account has no such visitors.
+#[tokio::test]
+async fn only_the_account_is_cut_off_from_who_opened_it() {
+    let policy = "cross-origin-opener-policy";
+    assert_eq!(account(&hostile_account("x")).headers()[policy], "same-origin");
+    let for_clients = [
+        login(StatusCode::OK, &hostile_login("x"), &FormTarget::own()),
+        consent(&hostile_consent("x"), &FormTarget::own()),
+        onward(&OnwardPage { location: "https://app.example/", destination: Shown::of("x") }),
+    ];
+    assert!(for_clients.iter().all(|page| !page.headers().contains_key(policy)));
 }

@@ -76,7 +76,7 @@ pub(crate) async fn act(
 }
 
 fn purpose(org: &Org) -> Purpose {
-    Purpose { page: path(org), client: None, target: FormTarget::own() }
+    Purpose { page: path(org), client: None, target: FormTarget::own(), leads_on: false }
 }
 
 async fn withdraw(state: &State, org: &Org, user: &User, form: &Form<'_>) -> Result<Response, Problem> {

@@ -16,7 +16,7 @@ use crate::authserver::{
     State,
     errors::Outcome,
     org::Org,
-    pages::{self, FormTarget, LoginPage, Problem, Shown},
+    pages::{self, FormTarget, LoginPage, OnwardPage, Problem, Shown},
     store::{User, UserName},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Purpose {
     pub(crate) client: Option<Shown>,
     /// Where that page may send the browser on to, when there is nothing more to ask.
     pub(crate) target: FormTarget,
+    /// Whether it may send the browser on to a website, which no `form-action` can follow: then a page stands in between.
+    pub(crate) leads_on: bool,
 }
 
 /// Why somebody is not signed in.
@@ -87,6 +89,12 @@ pub(crate) async fn submit(
     let user = attempted.as_ref().map(|(user, _)| user.id.to_string()).unwrap_or_default();
     tracing::info!(target: "lumoauth::audit", event = "login", outcome, reason, org = %org.id, user);
     match attempted {
+        Ok((_, cookie)) if purpose.leads_on => {
+            let destination = Shown::of(org.authority.issuing.public_url.authority());
+            let mut page = pages::onward(&OnwardPage { location: &purpose.page, destination });
+            page.headers_mut().append(SET_COOKIE, cookie);
+            Ok(page)
+        }
         Ok((_, cookie)) => Ok(see_other(&purpose.page, Some(cookie))),
         Err(refused) => Ok(render(org, visitor, purpose, username, Some(refused))),
     }

@@ -1,6 +1,7 @@
 //! The endpoint over HTTP, as browsers meet it.
 
 mod consent;
+mod onward;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -142,9 +143,30 @@ fn url(client: &str, changes: &[(&str, &str)]) -> String {
 
 /// The parameters of a response that was sent to `redirect`, which always repeats `state` and names the issuer (RFC 9207).
 fn answer(reply: &Reply, redirect: &str) -> BTreeMap<String, String> {
-    assert_eq!(reply.status, 303, "{}", reply.text());
     assert_eq!((reply.header("cache-control"), reply.header("referrer-policy")), ("no-store", "no-referrer"));
-    let location = reply.header("location");
+    let location = if reply.status == 200 {
+        going_on(reply)
+    } else {
+        assert_eq!(reply.status, 303, "{}", reply.text());
+        reply.header("location").to_owned()
+    };
+    parameters(&location, redirect)
+}
+
+/// Where a page goes on to by itself, which its link says too.
+fn going_on(reply: &Reply) -> String {
+    let text = reply.text();
+    assert_page(reply, 200, "Going on to");
+    assert_eq!(reply.header("referrer-policy"), "no-referrer");
+    assert!(reply.header("content-security-policy").contains("form-action 'self';"));
+    let (_, rest) = text.split_once("http-equiv=\"refresh\" content=\"0;url=").unwrap();
+    let location = rest.split('"').next().unwrap();
+    assert!(text.contains(&format!("<a href=\"{location}\"")), "{text}");
+    location.replace("&#38;", "&").replace("&#39;", "'")
+}
+
+/// The parameters of a response at `redirect`.
+fn parameters(location: &str, redirect: &str) -> BTreeMap<String, String> {
     let (to, query) = location.split_once('?').unwrap();
     assert_eq!(to, redirect);
     let parameters: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();

@@ -1,0 +1,155 @@
+//! How the browser gets to the client: by itself, by a page that goes on, or by a link that somebody has to follow.
+
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::authserver::store::{NewRegistration, Registered};
+
+const EVIL: &str = "https://evil.example/callback";
+
+impl Scene {
+    /// A client that registered itself, whoever did that.
+    async fn dynamic(&self, redirect: &str) -> String {
+        let id = "dcr_0123456789abcdef01234567";
+        let metadata = json!({
+            "client_name": "Your <bank>", "redirect_uris": [redirect], "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code"],
+        });
+        let registration = NewRegistration {
+            id: ClientId::parse(id).unwrap(),
+            metadata: metadata.to_string(),
+            secret: None,
+            access_token: Digest::of("x"),
+            expires_unused_at: UnixTime(NOW + 3600),
+        };
+        let registered = self.world.store.register(&acme(), &registration, 10, UnixTime(NOW)).await.unwrap();
+        assert_eq!(registered, Registered::Done);
+        id.to_owned()
+    }
+}
+
+fn of<'a>(id: &'a str, redirect: &'a str, more: &[(&'a str, &'a str)]) -> String {
+    let changes: Vec<_> =
+        [("client_id", id), ("redirect_uri", redirect)].into_iter().chain(more.iter().copied()).collect();
+    url("web", &changes)
+}
+
+/// Where the link of the page leads to that says what was refused.
+fn link(reply: &Reply) -> String {
+    assert_page(reply, 400, "was refused");
+    assert_eq!(reply.header("referrer-policy"), "no-referrer");
+    let text = reply.text();
+    assert!(!text.contains("http-equiv"), "{text}");
+    assert!(
+        text.contains("Go back to <bdi>Your &#60;bank&#62;</bdi>") && text.contains("<bdi>evil.example</bdi>"),
+        "{text}"
+    );
+    text.split_once("<a href=\"").unwrap().1.split('"').next().unwrap().replace("&#38;", "&")
+}
+
+#[rstest]
+#[case::fault(&[("response_type", "token")], "unsupported_response_type")]
+#[case::resource(&[("resource", "https://unknown.example/mcp")], "invalid_target")]
+#[case::scope(&[("scope", "mcp:read  mcp:write")], "invalid_scope")]
+#[case::silently(&[("prompt", "none")], "")]
+#[tokio::test]
+async fn rfc9700_4_11_2_nobody_is_sent_to_a_stranger_unasked(#[case] changes: &[(&str, &str)], #[case] error: &str) {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let id = scene.dynamic(EVIL).await;
+    for (mut browser, silently) in
+        [(Browser::new(&scene.world), "login_required"), (scene.browser_of(&ada).await, "consent_required")]
+    {
+        let reply = browser.get(&of(&id, EVIL, changes)).await;
+        let told = parameters(&link(&reply), EVIL);
+        assert_eq!(told["error"], if error.is_empty() { silently } else { error });
+    }
+}
+
+#[tokio::test]
+async fn a_form_of_a_refused_request_is_refused_on_a_page_too() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let id = scene.dynamic(EVIL).await;
+    let mut browser = scene.browser_of(&ada).await;
+    browser.get(&of(&id, EVIL, &[])).await;
+    let fault = of(&id, EVIL, &[("code_challenge", "")]);
+    let reply = browser.press(&fault, &[("action", "allow")]).await;
+    assert_eq!(parameters(&link(&reply), EVIL)["error"], "invalid_request");
+}
+
+#[tokio::test]
+async fn a_no_or_a_yes_of_the_person_goes_on() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let id = scene.dynamic(EVIL).await;
+    let mut browser = scene.browser_of(&ada).await;
+    let url = of(&id, EVIL, &[]);
+    browser.get(&url).await;
+    let no = browser.press(&url, &[("action", "deny")]).await;
+    assert_eq!(parameters(&going_on(&no), EVIL)["error"], "access_denied");
+    let yes = allow(&mut browser, &url).await;
+    scene.code(&parameters(&going_on(&yes), EVIL)["code"]).await;
+}
+
+/// The person's own machine: there is nobody else to be sent to.
+#[rstest]
+#[case(LOOPBACK)]
+#[case("com.example.cli:/callback")]
+#[tokio::test]
+async fn programs_of_the_machine_are_told_by_a_redirect(#[case] redirect: &str) {
+    let scene = Scene::new();
+    let id = scene.dynamic(redirect).await;
+    let reply = scene.world.get(&of(&id, redirect, &[("response_type", "token")])).await;
+    assert_eq!(reply.status, 303);
+    assert_eq!(refusal(&reply, redirect), "unsupported_response_type");
+}
+
+/// CSP 3 §4.2.4: the browser holds `form-action` against each redirect after a form, those of the client's website too.
+#[tokio::test]
+async fn a_form_leads_to_a_website_by_a_page_and_a_link_by_a_redirect() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let mut browser = scene.browser_of(&ada).await;
+    let url = url("web", &[]);
+    let page = browser.get(&url).await;
+    assert!(page.header("content-security-policy").contains("form-action 'self';"));
+    let form = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
+    scene.code(&parameters(&going_on(&form), CALLBACK)["code"]).await;
+    let link = browser.get(&url).await;
+    assert_eq!(link.status, 303);
+    scene.code(&answer(&link, CALLBACK)["code"]).await;
+}
+
+#[rstest]
+#[case(LOOPBACK, "http://127.0.0.1:49152")]
+#[case("com.example.cli:/callback", "com.example.cli:")]
+#[tokio::test]
+async fn a_form_leads_to_a_program_by_a_redirect(#[case] redirect: &str, #[case] source: &str) {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let mut browser = scene.browser_of(&ada).await;
+    let url = url("cli", &[("redirect_uri", redirect)]);
+    let page = browser.get(&url).await;
+    assert!(page.header("content-security-policy").contains(&format!("form-action 'self' {source};")));
+    let reply = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
+    assert_eq!(reply.status, 303);
+    scene.code(&answer(&reply, redirect)["code"]).await;
+}
+
+/// Who logs in at a request that was agreed to before goes on to the client: not as an answer to the form.
+#[tokio::test]
+async fn a_login_leads_to_a_website_by_a_page() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    scene.world.store.set_password(&acme(), &ada.id, &hashed()).await.unwrap();
+    allow(&mut scene.browser_of(&ada).await, &url("web", &[])).await;
+    let mut browser = Browser::new(&scene.world);
+    let page = browser.sign_in(&url("web", &[]), "ada", PASSWORD).await;
+    let back = going_on(&page);
+    assert!(back.starts_with(PATH), "{back}");
+    scene.code(&answer(&browser.get(&back).await, CALLBACK)["code"]).await;
+    let mut browser = Browser::new(&scene.world);
+    assert_eq!(browser.sign_in(&url("cli", &[]), "ada", PASSWORD).await.status, 303);
+}
