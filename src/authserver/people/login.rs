@@ -77,7 +77,7 @@ pub(crate) async fn submit(
     let username = form.fields.get("username").unwrap_or_default();
     let attempted = attempt(state, org, username, form.fields.get("password").unwrap_or_default()).await;
     let attempted = match attempted? {
-        Ok(user) => visitor.sign_in(state, org, &user).await?.map(|cookie| (user, cookie)).ok_or(DISABLED),
+        Ok(user) => visitor.sign_in(state, org, &user).await?.map(|cookie| (user, cookie)).ok_or(CHANGED),
         Err(refused) => Err(refused),
     };
     let (outcome, reason) = match &attempted {
@@ -101,6 +101,8 @@ pub(crate) async fn submit(
 }
 
 const DISABLED: Refused = Refused::Wrong("disabled");
+/// Disabled, or given another password, while this one was checked.
+const CHANGED: Refused = Refused::Wrong("changed_meanwhile");
 
 /// Checks name and password. Names that nobody has take as long as others, and wait as others do.
 async fn attempt(state: &State, org: &Org, name: &str, password: &str) -> Result<Result<User, Refused>, Problem> {
@@ -119,9 +121,12 @@ async fn attempt(state: &State, org: &Org, name: &str, password: &str) -> Result
         (None, _) => Ok(Err(Refused::Wrong("unknown_user"))),
         (Some(_), Checked::Wrong) => Ok(Err(Refused::Wrong("wrong_password"))),
         (Some(user), Checked::Right { .. }) if user.disabled => Ok(Err(DISABLED)),
-        (Some(user), Checked::Right { better }) => {
-            if let Some(better) = better {
-                answered(state.store.set_password(&org.id, &user.id, &better)).await?;
+        (Some(mut user), Checked::Right { better }) => {
+            // Where the password was changed meanwhile, the verified hash stays: it starts no session.
+            if let Some(better) = better
+                && answered(state.store.replace_hash(&org.id, &user.id, &user.password_hash, &better)).await?
+            {
+                user.password_hash = better;
             }
             Ok(Ok(user))
         }

@@ -128,12 +128,13 @@ impl Visitor {
         response
     }
 
-    /// Starts a session for `user` in place of the one this browser had. The cookie to be set; none when the user was
-    /// disabled in the meantime.
+    /// Starts a session for `user`, whose password was verified, in place of the one this browser had. The cookie to be
+    /// set; none when the user was disabled or given another password in the meantime.
     pub(super) async fn sign_in(&self, state: &State, org: &Org, user: &User) -> Result<Option<HeaderValue>, Problem> {
         let fresh = Artefact::generate(Kind::Session).map_err(|_| Problem::Internal)?;
         let expires_at = org.now.plus(SESSION_SECONDS);
-        let session = NewSession { digest: fresh.digest(), user: user.id.clone(), expires_at };
+        let verified = user.password_hash.clone();
+        let session = NewSession { digest: fresh.digest(), user: user.id.clone(), verified, expires_at };
         let replaces = self.digest();
         if !answered(state.store.start_session(&org.id, &session, replaces.as_ref(), org.now)).await? {
             return Ok(None);

@@ -118,6 +118,7 @@ impl Store {
             .bind(time(code.issued_at))
             .bind(time(code.expires_at));
         if writer.run(insert).await? == 0 {
+            writer.rollback().await?;
             return Ok(false);
         }
         for (resource, consent) in remember {
@@ -190,7 +191,10 @@ impl Writer<'_> {
     async fn replayed(mut self, org: &OrgId, digest: &Digest, now: UnixTime) -> Result<Redeemed, StoreError> {
         let query = sql("SELECT grant_id FROM codes WHERE org = $1 AND digest = $2 AND grant_id IS NOT NULL");
         let row = self.row(query.bind(org.as_str()).bind(digest.to_string())).await?;
-        let Some(row) = row else { return Ok(Redeemed::Unknown) };
+        let Some(row) = row else {
+            self.rollback().await?;
+            return Ok(Redeemed::Unknown);
+        };
         let grant = row.parsed("grant_id", GrantId::parse)?;
         self.revoke_grant(org, &grant, now).await?;
         self.commit().await?;

@@ -44,9 +44,12 @@ pub enum StoreError {
         /// The newest version that this program knows.
         known: u64,
     },
-    /// The database does not answer, or refuses.
+    /// The database cannot be reached, or refuses.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database took too long.
+    #[error("the database does not answer")]
+    Silent,
     /// A row that this program would not have written.
     #[error("the database holds an unusable {0}")]
     Corrupt(&'static str),

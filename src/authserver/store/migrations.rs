@@ -17,9 +17,9 @@ pub(super) const POSTGRES_LOCK: &str = "SET LOCAL statement_timeout TO 0; SET LO
 /// Takes the steps that the database has not taken yet, all or none.
 pub(super) async fn run(store: &Store, lock: Option<&'static str>) -> Result<(), StoreError> {
     let mut writer = store.begin().await?;
-    let failed = |error| store.failed(error);
     if let Some(lock) = lock {
-        raw_sql(lock).execute(&mut *writer.transaction).await.map_err(failed)?;
+        // Without a limit: another process may be taking long steps.
+        raw_sql(lock).execute(&mut *writer.connection).await?;
     }
     writer.run(sql("CREATE TABLE IF NOT EXISTS schema_steps (step BIGINT PRIMARY KEY)")).await?;
     let row = writer.row(sql("SELECT COALESCE(MAX(step), 0) AS newest FROM schema_steps")).await?;
@@ -29,7 +29,7 @@ pub(super) async fn run(store: &Store, lock: Option<&'static str>) -> Result<(),
         return Err(StoreError::Newer { found, known });
     }
     for (step, text) in (1_i64..).zip(STEPS).filter(|(step, _)| step.unsigned_abs() > found) {
-        raw_sql(text).execute(&mut *writer.transaction).await.map_err(failed)?;
+        raw_sql(text).execute(&mut *writer.connection).await?;
         writer.run(sql("INSERT INTO schema_steps (step) VALUES ($1)").bind(step)).await?;
         tracing::info!(step, "the database has a new schema");
     }

@@ -27,13 +27,16 @@ mod status;
 mod sweep;
 mod users;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
 use sqlx::{
-    Any, AnyPool, Transaction,
+    Any, AnyPool,
     any::{AnyQueryResult, AnyRow},
+    pool::PoolConnection,
+    raw_sql,
 };
+use tokio::time::timeout;
 
 pub use codes::{Code, NewCode, NewGrant, Redeemed};
 pub use consents::Consent;
@@ -71,27 +74,33 @@ impl fmt::Debug for Store {
     }
 }
 
+/// How long an answer of the database may take. Longer than what the database allows itself, so that its word comes
+/// first: this is for one that is silent.
+const ANSWER: Duration = Duration::from_secs(6);
+
 impl Store {
     /// The rows that a query finds.
     async fn rows(&self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
-        query.fetch_all(&self.0.read).await.map_err(|error| self.failed(error))
+        self.answer(query.fetch_all(&self.0.read)).await
     }
 
     /// The one row that a query finds.
     async fn row(&self, query: Query) -> Result<Option<AnyRow>, StoreError> {
-        query.fetch_optional(&self.0.read).await.map_err(|error| self.failed(error))
+        self.answer(query.fetch_optional(&self.0.read)).await
     }
 
     /// One statement that writes, and is its own transaction. Gives how many rows it wrote.
     async fn run(&self, query: Query) -> Result<u64, StoreError> {
-        let done = query.execute(&self.0.write).await.map_err(|error| self.failed(error))?;
-        Ok(AnyQueryResult::rows_affected(&done))
+        self.answer(query.execute(&self.0.write)).await.map(|done| AnyQueryResult::rows_affected(&done))
     }
 
     /// A transaction that writes.
     async fn begin(&self) -> Result<Writer<'_>, StoreError> {
-        let transaction = self.0.write.begin_with(self.0.begin).await.map_err(|error| self.failed(error))?;
-        Ok(Writer { transaction, store: self })
+        let connection = self.answer(self.0.write.acquire()).await?;
+        // From here on the connection is closed unless the transaction ends, also when nobody waits for BEGIN any more.
+        let mut writer = Writer { connection, ended: false, store: self };
+        writer.text(self.0.begin).await?;
+        Ok(writer)
     }
 
     /// A transaction that gives or takes rights in an organization: no other one of that organization runs beside it.
@@ -103,23 +112,32 @@ impl Store {
         Ok(writer)
     }
 
-    /// Counts and logs what the database said, in one place.
-    fn failed(&self, error: sqlx::Error) -> StoreError {
+    /// Waits for the database, but not for ever. Counts and logs what it said when it fails, in one place.
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        let error = match timeout(ANSWER, answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => StoreError::Database(error),
+            Err(_) => StoreError::Silent,
+        };
         self.0.errors.inc();
         tracing::error!(%error, "the store failed");
-        StoreError::Database(error)
+        Err(error)
     }
 }
 
 /// A transaction that writes; undone unless it is committed.
+///
+/// One that was left halfway, because a statement failed or because nobody waits for it any more, closes its
+/// connection: whatever the database has heard of it by then, nobody else goes on with it.
 struct Writer<'a> {
-    transaction: Transaction<'static, Any>,
+    connection: PoolConnection<Any>,
+    ended: bool,
     store: &'a Store,
 }
 
 impl Writer<'_> {
     async fn rows(&mut self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
-        query.fetch_all(&mut *self.transaction).await.map_err(|error| self.store.failed(error))
+        self.store.answer(query.fetch_all(&mut *self.connection)).await
     }
 
     /// The one row that a statement finds or writes. It is run to its end: what a statement that returns rows writes
@@ -129,11 +147,33 @@ impl Writer<'_> {
     }
 
     async fn run(&mut self, query: Query) -> Result<u64, StoreError> {
-        let done = query.execute(&mut *self.transaction).await.map_err(|error| self.store.failed(error))?;
+        let done = self.store.answer(query.execute(&mut *self.connection)).await?;
         Ok(done.rows_affected())
     }
 
-    async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(|error| self.store.failed(error))
+    /// Statements without parameters.
+    async fn text(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.store.answer(raw_sql(text).execute(&mut *self.connection)).await.map(drop)
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        self.text("COMMIT").await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Undoes it. To leave it does the same, and costs the connection.
+    async fn rollback(mut self) -> Result<(), StoreError> {
+        self.text("ROLLBACK").await?;
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
     }
 }

@@ -58,8 +58,13 @@ impl Store {
 
     /// Closes every connection, once those at work have ended. Dropping the store does the same later.
     pub async fn close(&self) {
-        self.0.write.close().await;
-        self.0.read.close().await;
+        let closed = async {
+            self.0.write.close().await;
+            self.0.read.close().await;
+        };
+        if timeout(TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the database does not answer: its connections are left to end by themselves");
+        }
     }
 }
 
@@ -107,6 +112,14 @@ async fn postgres(url_file: &Path, errors: Counter) -> Result<Inner, StoreError>
     let options = AnyConnectOptions::from_url(&url)?;
     connect(&options, POSTGRES).await?;
     let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(TIMEOUT);
+    // Somebody may have stopped waiting for an answer. A connection that owes one for long is closed, else it would
+    // be missing from the pool until the network gives it up.
+    let pool = pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = timeout(TIMEOUT, connection.ping()).await;
+            answered.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))).map(|()| true)
+        })
+    });
     let pool = prepared(pool, POSTGRES).connect_lazy_with(options);
     Ok(Inner { read: pool.clone(), write: pool, begin: "BEGIN", errors })
 }

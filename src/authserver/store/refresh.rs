@@ -143,13 +143,16 @@ impl Writer<'_> {
                          LEFT JOIN refresh_tokens s ON s.org = t.org AND s.digest = t.successor \
                          WHERE t.org = $1 AND t.digest = $2");
         let row = self.row(query.bind(org.as_str()).bind(rotation.old.to_string())).await?;
-        let Some(row) = row else { return Ok(Rotated::Unknown) };
+        let Some(row) = row else {
+            self.rollback().await?;
+            return Ok(Rotated::Unknown);
+        };
         let used = Used::read(&row)?;
         let rotated = used.judge(rotation.now);
         if rotated == Rotated::Reused {
             self.revoke_grant(org, &used.grant, rotation.now).await?;
-            self.commit().await?;
         }
+        self.commit().await?;
         Ok(rotated)
     }
 

@@ -148,8 +148,8 @@ impl Store {
         let deleted = writer.run(delete.bind(org.as_str()).bind(id.as_str())).await? == 1;
         if deleted {
             writer.revoke_client(org, id, now).await?;
-            writer.commit().await?;
         }
+        writer.commit().await?;
         Ok(deleted)
     }
 

@@ -3,7 +3,7 @@
 use lumoauth_core::UnixTime;
 
 use super::{
-    Store, StoreError, User, UserId, Writer,
+    PasswordHash, Store, StoreError, User, UserId, Writer,
     rows::{Columns as _, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
@@ -18,6 +18,8 @@ pub struct NewSession {
     pub digest: Digest,
     /// Whose it is.
     pub user: UserId,
+    /// The hash that the user's password was verified with.
+    pub verified: PasswordHash,
     /// When it ends.
     pub expires_at: UnixTime,
 }
@@ -34,8 +36,8 @@ pub struct Session {
 }
 
 impl Store {
-    /// Starts a session, and ends the one that the browser had. False: the user is disabled or gone, and nothing
-    /// started.
+    /// Starts a session, and ends the one that the browser had. False: the user is disabled or gone or has another
+    /// password by now, and nothing started.
     pub async fn start_session(
         &self,
         org: &OrgId,
@@ -48,12 +50,14 @@ impl Store {
             writer.end_session(org, replaced).await?;
         }
         let insert = sql("INSERT INTO sessions (org, digest, user_id, started_at, expires_at) \
-                          SELECT org, $3, id, $4, $5 FROM users WHERE org = $1 AND id = $2 AND disabled = 0")
+                          SELECT org, $3, id, $4, $5 FROM users \
+                          WHERE org = $1 AND id = $2 AND disabled = 0 AND password_hash = $6")
         .bind(org.as_str())
         .bind(session.user.as_str())
         .bind(session.digest.to_string())
         .bind(time(now))
-        .bind(time(session.expires_at));
+        .bind(time(session.expires_at))
+        .bind(session.verified.as_str().to_owned());
         let started = writer.run(insert).await? == 1;
         let oldest = sql("DELETE FROM sessions WHERE org = $1 AND digest IN (SELECT digest FROM sessions \
                           WHERE org = $1 AND user_id = $2 AND digest <> $3 ORDER BY started_at DESC, digest \

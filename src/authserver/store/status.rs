@@ -83,7 +83,10 @@ impl Store {
         .bind(i64::from(BLOCK_SIZE))
         .bind(i64::from(LIST_SIZE))
         .bind(client.map(ClientId::as_str));
-        let Some(row) = writer.row(next).await? else { return Ok(None) };
+        let Some(row) = writer.row(next).await? else {
+            writer.rollback().await?;
+            return Ok(None);
+        };
         let first = row.small("next_index")?.saturating_sub(BLOCK_SIZE);
         let block = Block { list: row.small("list")?, first, len: BLOCK_SIZE };
         let insert = sql("INSERT INTO status_blocks (org, list, first_index, length, client, until) \

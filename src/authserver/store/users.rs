@@ -151,6 +151,23 @@ impl Store {
         Ok(found)
     }
 
+    /// Replaces the hash of a password that was just verified with a better one of the same password. False: the user
+    /// has another password by now.
+    pub async fn replace_hash(
+        &self,
+        org: &OrgId,
+        id: &UserId,
+        verified: &PasswordHash,
+        better: &PasswordHash,
+    ) -> Result<bool, StoreError> {
+        let query = sql("UPDATE users SET password_hash = $4 WHERE org = $1 AND id = $2 AND password_hash = $3")
+            .bind(org.as_str())
+            .bind(id.as_str())
+            .bind(verified.0.clone())
+            .bind(better.0.clone());
+        Ok(self.run(query).await? == 1)
+    }
+
     /// Disables or enables a user. Disabling ends the sessions, revokes the grants and withdraws the codes that nobody
     /// has redeemed; consents stay. False: there is no such user.
     pub async fn set_user_disabled(

@@ -82,7 +82,12 @@ impl Scene {
     /// A browser in which `user` is signed in.
     async fn browser_of(&self, user: &User) -> Browser<'_> {
         let cookie = Artefact::generate(Kind::Session).unwrap();
-        let session = NewSession { digest: cookie.digest(), user: user.id.clone(), expires_at: UnixTime(NOW + 3600) };
+        let session = NewSession {
+            digest: cookie.digest(),
+            user: user.id.clone(),
+            verified: self.world.store.user(&acme(), &user.id).await.unwrap().unwrap().password_hash,
+            expires_at: UnixTime(NOW + 3600),
+        };
         assert!(self.world.store.start_session(&acme(), &session, None, UnixTime(NOW)).await.unwrap());
         let mut browser = Browser::new(&self.world);
         browser.cookies.insert("__Host-lumoauth-acme".to_owned(), cookie.text().to_owned());

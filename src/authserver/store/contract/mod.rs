@@ -9,7 +9,11 @@ mod refresh;
 mod status;
 mod upkeep;
 
-use std::{fs, future::Future};
+use std::{
+    fs,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime, pkce::CodeChallenge};
 use prometheus_client::metrics::counter::Counter;
@@ -49,7 +53,7 @@ impl Database {
         let schema = format!("test_{}", lumoauth_core::digest::hex(&random::<8>().unwrap()));
         execute(&server, format!("CREATE SCHEMA {schema}")).await;
         let mut url = Url::parse(&server).unwrap();
-        url.query_pairs_mut().append_pair("options[search_path]", &schema);
+        url.query_pairs_mut().append_pair("options[search_path]", &schema).append_pair("application_name", &schema);
         let directory = tempfile::tempdir().unwrap();
         let url_file = directory.path().join("url");
         fs::write(&url_file, format!("{url}\n")).unwrap();
@@ -116,6 +120,26 @@ async fn together<T: Send + 'static>(
     results
 }
 
+/// Begins many transactions, and stops waiting for them at any point of it.
+async fn abandon(store: &Store) {
+    for micros in (0..1500).step_by(5) {
+        let begun = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let mut writer = store.change(&org()).await.unwrap();
+                writer.run(super::rows::sql("SELECT 1")).await.unwrap();
+                std::future::pending::<()>().await;
+            }
+        });
+        let until = Instant::now() + Duration::from_micros(micros);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        begun.abort();
+        drop(begun.await);
+    }
+}
+
 fn org() -> OrgId {
     OrgId::parse("acme").unwrap()
 }
@@ -149,7 +173,12 @@ async fn user(store: &Store, name: &str) -> User {
 }
 
 fn new_session(user: &User, cookie: &str) -> NewSession {
-    NewSession { digest: Digest::of(cookie), user: user.id.clone(), expires_at: NOW.plus(DAY) }
+    NewSession {
+        digest: Digest::of(cookie),
+        user: user.id.clone(),
+        verified: user.password_hash.clone(),
+        expires_at: NOW.plus(DAY),
+    }
 }
 
 fn consent(scopes: &str) -> Consent {

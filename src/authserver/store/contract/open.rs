@@ -112,7 +112,105 @@ mod sqlite {
 }
 
 mod postgres {
+    use std::time::Duration;
+
+    use tokio::{
+        io::copy_bidirectional,
+        net::{TcpListener, TcpStream},
+        sync::watch,
+        time::{Instant, sleep, timeout},
+    };
+
     use super::*;
+
+    /// A way to a server that can fall silent, without an end of the connections.
+    async fn silenced(server: &Url) -> (Url, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap_or(5432));
+        let mut here = server.clone();
+        here.set_host(Some("127.0.0.1")).unwrap();
+        here.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let (silence, silent) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (there, mut silent) = (there.clone(), silent.clone());
+                tokio::spawn(async move {
+                    silent.wait_for(|silent| !*silent).await.unwrap();
+                    let mut server = TcpStream::connect(there).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => return,
+                        _ = silent.wait_for(|silent| *silent) => {}
+                    }
+                    // What was said is lost, and the sockets stay.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        (here, silence)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[ignore = "needs PostgreSQL"]
+    async fn a_server_that_falls_silent() {
+        let database = Database::postgres().await;
+        let Storage::Postgres { url_file } = &database.storage else { panic!() };
+        let server = Url::parse(fs::read_to_string(url_file).unwrap().trim()).unwrap();
+        let (url, silence) = silenced(&server).await;
+        fs::write(url_file, url.as_str()).unwrap();
+        let store = database.open().await;
+        let ada = user(&store, "ada").await;
+        let held = grant(&store, &ada, "refresh").await;
+        // As many connections as there may be, in the pool and in the middle of something.
+        together((0..40).map(|_| {
+            let store = store.clone();
+            async move { store.users(&org()).await.unwrap().len() }
+        }))
+        .await;
+        silence.send_replace(true);
+        let asked = Instant::now();
+        let told = together((0..40).map(|at| {
+            let (store, held) = (store.clone(), held.clone());
+            async move {
+                if at % 2 == 0 {
+                    store.users(&org()).await.map(drop)
+                } else {
+                    store.revoke_grant(&org(), &held.id, NOW).await.map(drop)
+                }
+            }
+        }))
+        .await;
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        assert!(told.iter().all(Result::is_err), "{told:?}");
+        silence.send_replace(false);
+        let recovered = timeout(Duration::from_secs(20), async {
+            while store.users(&org()).await.is_err() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        recovered.await.unwrap();
+        assert_eq!(store.users(&org()).await.unwrap(), [ada]);
+        assert!(store.revoke_grant(&org(), &held.id, NOW).await.unwrap(), "nothing was done halfway");
+        store.close().await;
+        database.remove().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[ignore = "needs PostgreSQL"]
+    async fn who_stops_waiting_leaves_no_transaction_open() {
+        let database = Database::postgres().await;
+        let store = database.open().await;
+        abandon(&store).await;
+        let idle = "SELECT COUNT(*) AS n FROM pg_stat_activity \
+                    WHERE application_name = current_schema() AND state LIKE 'idle in transaction%'";
+        let none = timeout(Duration::from_secs(4), async {
+            while store.row(sql(idle)).await.unwrap().unwrap().number("n").unwrap() != 0 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        none.await.unwrap();
+        store.close().await;
+        database.remove().await;
+    }
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL"]

@@ -7,6 +7,7 @@ contract![
     names_are_taken_once,
     users_are_found_in_their_organization,
     a_new_password_ends_sessions,
+    a_login_does_not_undo_a_new_password,
     sessions_begin_and_end,
     sessions_are_bounded,
     disabling_a_user_ends_everything,
@@ -58,6 +59,24 @@ async fn a_new_password_ends_sessions(database: &Database) {
     assert_eq!(store.user(&org(), &bob.id).await.unwrap(), Some(bob));
     assert_eq!(store.session(&org(), &Digest::of("a"), NOW).await.unwrap(), None);
     assert!(store.session(&org(), &Digest::of("b"), NOW).await.unwrap().is_some());
+}
+
+async fn a_login_does_not_undo_a_new_password(database: &Database) {
+    let store = database.open().await;
+    let mut ada = user(&store, "ada").await;
+    let [better, new] = ["$argon2id$better", "$argon2id$new"].map(|hash| PasswordHash::new(hash.to_owned()));
+    assert!(store.start_session(&org(), &new_session(&ada, "before"), None, NOW).await.unwrap());
+    assert!(!store.replace_hash(&other_org(), &ada.id, &ada.password_hash, &new).await.unwrap());
+    assert!(store.replace_hash(&org(), &ada.id, &ada.password_hash, &better).await.unwrap());
+    assert!(store.session(&org(), &Digest::of("before"), NOW).await.unwrap().is_some(), "the password is the same");
+    ada.password_hash = better.clone();
+
+    assert!(store.set_password(&org(), &ada.id, &new).await.unwrap());
+    // A login that verified the old password goes on.
+    assert!(!store.replace_hash(&org(), &ada.id, &better, &better).await.unwrap());
+    assert!(!store.start_session(&org(), &new_session(&ada, "late"), None, NOW).await.unwrap());
+    assert_eq!(store.user(&org(), &ada.id).await.unwrap().unwrap().password_hash, new);
+    assert_eq!(store.session(&org(), &Digest::of("late"), NOW).await.unwrap(), None);
 }
 
 async fn sessions_begin_and_end(database: &Database) {

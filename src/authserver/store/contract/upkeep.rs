@@ -3,6 +3,7 @@ use crate::authserver::store::{Registered, Swept, rows::sql};
 
 contract![
     what_was_kept_is_there_after_a_restart,
+    what_is_answered_is_kept_whoever_stopped_waiting,
     two_processes_on_one_database,
     processes_that_start_together,
     a_newer_schema_is_refused,
@@ -22,6 +23,15 @@ async fn what_was_kept_is_there_after_a_restart(database: &Database) {
     assert_eq!(store.users(&org()).await.unwrap(), [ada]);
     assert!(!is_revoked(&store, &live).await && is_revoked(&store, &dead).await);
     assert!(is_live(&store, "live", "next", NOW).await && !is_live(&store, "dead", "x", NOW).await);
+}
+
+async fn what_is_answered_is_kept_whoever_stopped_waiting(database: &Database) {
+    let store = database.open().await;
+    abandon(&store).await;
+    for at in 0..40 {
+        user(&store, &format!("user{at}")).await;
+    }
+    assert_eq!(database.open().await.users(&org()).await.unwrap().len(), 40);
 }
 
 async fn two_processes_on_one_database(database: &Database) {
