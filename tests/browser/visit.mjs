@@ -125,6 +125,9 @@ const roles = page => ({
     deny: page.getByRole('button', { name: /^(deny|cancel|do not allow)/i }),
 });
 
+// Some pages only go on to another.
+const settled = page => page.waitForFunction(() => !document.querySelector('meta[http-equiv=refresh]'), undefined, { timeout: LIMIT });
+
 async function kindOf(page) {
     const { allow, password } = roles(page);
     if (await allow.count()) return 'consent';
@@ -150,7 +153,7 @@ async function visit(page, left) {
             await fill(page, password, want.password);
             const loaded = page.waitForEvent('load', { timeout: LIMIT }).catch(() => {});
             await press(page, login);
-            await Promise.race([loaded, left]);
+            await Promise.race([loaded.then(() => settled(page)), left]);
         } else if (kind === 'consent') {
             if (want.client) says(text, want.client, kind);
             if (/^https?:/.test(redirect)) says(text, new URL(redirect).hostname, kind);
