@@ -13,7 +13,7 @@ use lumoauth_core::{
     config::Issuer,
     digest::sha256,
     policy::{Identity, Principal},
-    token::{AccessToken, Expectations, KeyMatch, TokenError, Unverified, Verified},
+    token::{AccessToken, Expectations, KeyMatch, LEEWAY_SECONDS, TokenError, Unverified, Verified},
 };
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
@@ -91,9 +91,8 @@ impl Trust {
     fn inherit(&self, previous: &Self) {
         for source in &self.sources {
             let settings = source.settings();
-            // Lists that were signed with a key which is trusted no more are forgotten.
-            let earlier = previous.source(&settings.issuer).filter(|earlier| earlier.keys_remain_in(source));
-            if let (Some(status), Some(earlier)) = (&source.status, earlier.and_then(|source| source.status.as_ref())) {
+            let earlier = previous.source(&settings.issuer).and_then(|source| source.status.as_ref());
+            if let (Some(status), Some(earlier)) = (&source.status, earlier) {
                 status.inherit(earlier);
             }
         }
@@ -186,7 +185,8 @@ impl Trust {
 
     fn recall(&self, digest: &[u8; 32], now: UnixTime) -> Option<Caller> {
         let remembered = self.verified.get(digest)?;
-        let current = remembered.epoch == self.epoch.load(Ordering::Acquire);
+        let gone = remembered.caller.status.as_ref().is_some_and(Bit::is_gone);
+        let current = !gone && remembered.epoch == self.epoch.load(Ordering::Acquire);
         if current && now < remembered.caller.principal.expires_at() {
             return Some(remembered.caller);
         }
@@ -221,6 +221,7 @@ impl Source {
     /// Where it is said whether `token` was revoked. One that names a place we do not know is refused.
     fn status_of(&self, token: &AccessToken) -> Result<Option<Bit>, StatusFault> {
         let Some(reference) = &token.status else { return Ok(None) };
-        self.status.as_ref().ok_or(StatusFault::Foreign)?.bit(reference).map(Some)
+        let until = token.expires_at.plus(LEEWAY_SECONDS);
+        self.status.as_ref().ok_or(StatusFault::Foreign)?.bit(reference, until).map(Some)
     }
 }

@@ -3,7 +3,7 @@
 use std::{io::Write as _, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use lumoauth_core::token::{StatusList, StatusListClaims};
+use lumoauth_core::token::{LEEWAY_SECONDS, StatusList, StatusListClaims};
 use lumoauth_sidecar::{Options, StatusLimits};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -346,20 +346,23 @@ async fn a_call_that_waits_for_its_answer_ends_with_its_token() {
 
 #[tokio::test]
 async fn a_list_that_nobody_needs_is_left_alone_until_somebody_does() {
-    let world = World::start(StatusLimits { keep: Duration::from_millis(200), ..quick() }, 900).await;
+    let world = World::start(quick(), 900).await;
     world.serve(&[0]);
-    let token = world.token(0);
-    assert_eq!(world.call(&token).await.status, 200);
+    // Accepted for two more seconds.
+    let ending = world.bench.key.token(|claims| {
+        claims["iat"] = json!(now() - 300);
+        claims["exp"] = json!(now() + 2 - LEEWAY_SECONDS);
+        claims["status"] = json!({"status_list": {"idx": 0, "uri": format!("{FOLDER}0")}});
+    });
+    assert_eq!(world.call(&ending).await.status, 200);
     until(|| world.bench.config.report().status_list_age_seconds.is_none()).await;
     let asked = world.server.asked().len();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(world.server.asked().len(), asked);
     world.serve(&[1]);
-    assert_revoked(&world.call(&token).await);
+    assert_revoked(&world.call(&world.token(0)).await);
 
-    world.serve(&[0]);
     let (mut client, _live) = open_stream(&world, &world.token(3)).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
     world.serve(&[1 << 3]);
     client.read_until("\r\n0\r\n\r\n").await;
 }
@@ -367,15 +370,59 @@ async fn a_list_that_nobody_needs_is_left_alone_until_somebody_does() {
 #[tokio::test]
 async fn a_new_configuration_forgets_no_revocation() {
     let world = World::start(quick(), 900).await;
+    let other = Key::new("k2");
+    let with_keys = |keys: &[&Key]| {
+        with_oauth(world.config(), |oauth| {
+            oauth["issuers"][0]["keys"]["keys"] = keys.iter().map(|key| key.jwk()).collect();
+        })
+    };
     world.serve(&[0b10]);
     assert_eq!(world.call(&world.token(0)).await.status, 200);
     world.serve_nothing();
-    let more_keys = with_oauth(world.config(), |oauth| {
-        oauth["issuers"][0]["keys"]["keys"].as_array_mut().unwrap().push(Key::new("k2").jwk());
+    // A key comes, and another than the list's goes again.
+    for keys in [&[&world.bench.key, &other][..], &[&world.bench.key]] {
+        world.bench.load(&with_keys(keys));
+        assert_eq!(world.call(&world.token(0)).await.status, 200);
+        assert_revoked(&world.call(&world.token(1)).await);
+    }
+    world.bench.load(&with_keys(&[&world.bench.key, &other]));
+    world.bench.load(&with_keys(&[&other]));
+    let token = other.token(|claims| {
+        claims["status"] = json!({"status_list": {"idx": 0, "uri": format!("{FOLDER}0")}});
     });
-    world.bench.load(&more_keys);
+    assert_unknown(&world.call(&token).await);
+}
+
+#[tokio::test]
+async fn a_new_configuration_goes_on_polling() {
+    let world = World::start(quick(), 900).await;
+    world.serve(&[0]);
     assert_eq!(world.call(&world.token(0)).await.status, 200);
-    assert_revoked(&world.call(&world.token(1)).await);
-    world.bench.load(&world.config());
-    assert_unknown(&world.call(&world.token(0)).await);
+    world.bench.load(&with_oauth(world.config(), |oauth| {
+        oauth["issuers"][0]["keys"]["keys"].as_array_mut().unwrap().push(Key::new("k2").jwk());
+    }));
+    until(|| world.bench.config.report().status_list_age_seconds.is_some()).await;
+    let asked = world.server.asked().len();
+    until(|| world.server.asked().len() > asked + 2).await;
+}
+
+#[tokio::test]
+async fn there_may_be_more_lists_than_are_kept() {
+    let world = World::start(once(), 900).await;
+    let serve = |name: usize| {
+        let (header, mut claims) = world.list(&[0b10]);
+        claims["sub"] = json!(format!("{FOLDER}{name}"));
+        world.server.serve(Some(world.bench.key.sign(&header, &claims)));
+    };
+    let tokens: Vec<_> = (0..129).map(|name| world.token_of(&format!("{FOLDER}{name}"), 0)).collect();
+    for (name, token) in tokens.iter().enumerate() {
+        serve(name);
+        assert_eq!(world.call(token).await.status, 200, "{name}");
+    }
+    // One of them was dropped. It is asked for again when it is wanted.
+    for (name, token) in tokens.iter().enumerate() {
+        serve(name);
+        assert_eq!(world.call(token).await.status, 200, "{name}");
+    }
+    assert!(world.server.asked().len() > 129);
 }

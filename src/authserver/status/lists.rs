@@ -104,7 +104,7 @@ impl Lists {
         Ok(known.bits.clone())
     }
 
-    /// The signed list, good for `lifetime` seconds; none when there is no such list.
+    /// The signed list, good for `lifetime` seconds from when it is handed out; none when there is no such list.
     pub(super) async fn document(
         &self,
         store: &Store,
@@ -142,6 +142,8 @@ impl Lists {
 fn sign(org: &Org, list: u32, bits: &StatusBits, lifetime: u64) -> Option<Document> {
     let uri = ResourceUri::parse(&super::uri(org, list)).ok()?;
     let bits = StatusList::from_bytes(bits.as_bytes().to_vec()).ok()?;
+    // It is handed out until it is signed again, and good from then on.
+    let lifetime = lifetime.saturating_add(SIGN_AGAIN);
     let claims = StatusListClaims::new(org.issuer.clone(), uri, &bits, org.now, lifetime, TTL).ok()?;
     let token = org.authority.ring.current(org.now).sign_as(STATUS_LIST_TYPE, &claims).ok()?;
     let etag = digest::sha256_hex(token.as_bytes());

@@ -25,12 +25,18 @@ pub struct VerificationKey {
     algorithm: Algorithm,
     id: Option<String>,
     key: DecodingKey,
+    jwk: Value,
 }
 
 impl VerificationKey {
     /// The algorithm it may be used with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The JWK it was read from, as received.
+    pub fn jwk(&self) -> &Value {
+        &self.jwk
     }
 
     /// Whether `signature` (base64url) is this key's over `input`.
@@ -54,7 +60,7 @@ impl VerificationKey {
             "OKP" => edwards(jwk)?,
             _ => return None,
         };
-        Some(Self { algorithm, id, key })
+        Some(Self { algorithm, id, key, jwk: jwk.clone() })
     }
 }
 

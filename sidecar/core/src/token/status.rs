@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Algorithm, KeyMatch, KeySet, LEEWAY_SECONDS, TokenError,
+    Algorithm, KeyMatch, KeySet, LEEWAY_SECONDS, TokenError, VerificationKey,
     claims::{self, Claims},
     jws::Jws,
 };
@@ -191,6 +191,8 @@ pub struct StatusListToken {
     pub issued_at: UnixTime,
     /// `exp`.
     pub expires_at: UnixTime,
+    /// The JWK it was verified with, as received.
+    pub signed_by: Value,
 }
 
 impl StatusListToken {
@@ -208,15 +210,21 @@ impl StatusListToken {
         if !expect.algorithms.contains(&jws.header.algorithm) {
             return Err(TokenError::UnsupportedAlgorithm.into());
         }
-        match jws.find_key(keys) {
-            KeyMatch::Found(key) => jws.check(key, expect.algorithms)?,
+        let key = match jws.find_key(keys) {
+            KeyMatch::Found(key) => key,
             KeyMatch::UnknownKid => return Err(StatusError::UnknownKey),
             KeyMatch::Unusable => return Err(TokenError::UnknownKey.into()),
-        }
-        Self::judge(&jws.claims, expect, now)
+        };
+        jws.check(key, expect.algorithms)?;
+        Self::judge(&jws.claims, key, expect, now)
     }
 
-    fn judge(claims: &Claims, expect: &StatusExpectations<'_>, now: UnixTime) -> Result<Self, StatusError> {
+    fn judge(
+        claims: &Claims,
+        key: &VerificationKey,
+        expect: &StatusExpectations<'_>,
+        now: UnixTime,
+    ) -> Result<Self, StatusError> {
         if claims::text(claims, "iss") != Some(expect.issuer.as_str()) {
             return Err(TokenError::WrongIssuer.into());
         }
@@ -240,7 +248,7 @@ impl StatusListToken {
             return Err(StatusError::Encoding);
         }
         let list = StatusList::decode(list.get("lst").and_then(Value::as_str).ok_or(StatusError::Encoding)?)?;
-        Ok(Self { list, issued_at, expires_at })
+        Ok(Self { list, issued_at, expires_at, signed_by: key.jwk().clone() })
     }
 }
 

@@ -68,6 +68,7 @@ fn what_is_issued_is_read() {
     let token = ES256.token(&header().to_string(), &claims(&[0b10, 0x80]).to_string());
     let verified = check(&token).unwrap();
     assert_eq!((verified.issued_at, verified.expires_at), (NOW, NOW.plus(900)));
+    assert_eq!(verified.signed_by, ES256.jwk);
     assert_eq!((0..17).filter(|index| verified.list.is_revoked(*index)).collect::<Vec<_>>(), [1, 15, 16]);
     assert_eq!(format!("{:?}", verified.list), "StatusList(2 of 16 revoked)");
 }
