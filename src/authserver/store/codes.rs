@@ -51,8 +51,8 @@ pub struct Code {
     pub issued_at: UnixTime,
     /// Until when it can be redeemed.
     pub expires_at: UnixTime,
-    /// Whether it was: then whoever presents it again replays it, and [`Store::redeem_code`] has to hear of it.
-    pub redeemed: bool,
+    /// What came of it, once it was: then whoever presents it again replays it, and the grant has to be revoked.
+    pub grant: Option<GrantId>,
 }
 
 impl Code {
@@ -66,7 +66,10 @@ impl Code {
             offline: row.flag("offline")?,
             issued_at: row.time("issued_at")?,
             expires_at: row.time("expires_at")?,
-            redeemed: row.get::<Option<String>>("grant_id")?.is_some(),
+            grant: row
+                .get::<Option<String>>("grant_id")?
+                .map(|_| row.parsed("grant_id", GrantId::parse))
+                .transpose()?,
         })
     }
 }

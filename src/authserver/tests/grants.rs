@@ -42,7 +42,6 @@ async fn rfc6749_4_1_4_what_a_code_becomes() {
 #[case::security_70_no_verifier(&[("code_verifier", "")], 400, "invalid_grant")]
 #[case::security_70_wrong_verifier(&[("code_verifier", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")], 400, "invalid_grant")]
 #[case::security_70_malformed_verifier(&[("code_verifier", "x")], 400, "invalid_grant")]
-#[case::security_71_no_redirect_uri(&[("redirect_uri", "")], 400, "invalid_grant")]
 #[case::security_71_other_port(&[("redirect_uri", "http://127.0.0.1:1/callback")], 400, "invalid_grant")]
 #[case::security_72_another_client(&[("client_id", "@other")], 400, "invalid_grant")]
 #[case::security_81_twice(&[("code", "a"), ("code", "b")], 400, "invalid_request")]
@@ -96,6 +95,57 @@ async fn security_72_a_replayed_code_revokes_what_came_of_it() {
     people.redeem(&code, &[]).await.assert_error(400, "invalid_grant");
     assert_eq!(people.introspect(&access).await, json!({"active": false}));
     people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+}
+
+/// RFC 6749 §4.1.2: whatever else is wrong with the request.
+#[rstest]
+#[case::no_verifier(&[("code_verifier", "")])]
+#[case::another_redirect_uri(&[("redirect_uri", "http://127.0.0.1:1/callback")])]
+#[case::a_resource_nobody_agreed_to(&[("resource", REPORTS)])]
+#[case::no_resource(&[("resource", "")])]
+#[case::several_resources(&[("resource", INVOICES), ("resource", REPORTS)])]
+#[tokio::test]
+async fn security_72_a_replay_is_noticed_in_any_request(#[case] changes: &[(&str, &str)]) {
+    let people = Scene::new().await;
+    let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
+    let (access, refresh) = tokens_of(&people.redeem(&code, &[]).await);
+    people.redeem(&code, changes).await.assert_error(400, "invalid_grant");
+    assert_eq!(people.introspect(&access).await, json!({"active": false}));
+    people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn security_72_a_replay_is_noticed_when_the_user_may_have_nothing_any_more() {
+    let mut people = Scene::new().await;
+    let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
+    let (access, _) = tokens_of(&people.redeem(&code, &[]).await);
+    let mut spec = invoices();
+    spec["grants"] = json!([{"users": ["bob"], "scopes": ["mcp:write"]}]);
+    spec["introspectionClients"] = json!(["web"]);
+    people.world.put_server(server("acme", "invoices", &spec));
+    people.world.publish();
+    people.redeem(&code, &[]).await.assert_error(400, "invalid_grant");
+    assert_eq!(people.introspect(&access).await, json!({"active": false}));
+}
+
+#[tokio::test]
+async fn security_72_replays_use_no_index_up() {
+    let people = Scene::new().await;
+    let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
+    people.redeem(&code, &[]).await;
+    for _ in 0..10 {
+        people.redeem(&code, &[]).await.assert_error(400, "invalid_grant");
+    }
+    let (access, _) = people.tokens().await;
+    assert_eq!(claims(&access)["status"]["status_list"]["idx"], 1);
+}
+
+/// draft-ietf-oauth-v2-1 §10.2.
+#[tokio::test]
+async fn oauth_2_1_clients_send_no_redirect_uri() {
+    let people = Scene::new().await;
+    let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
+    assert_eq!(people.redeem(&code, &[("redirect_uri", "")]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

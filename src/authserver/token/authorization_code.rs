@@ -4,7 +4,7 @@
 //! from whoever does. It may be tried again for as long as the code lives, a minute; a verifier has 256 bits.
 
 use lumoauth_core::{
-    ClientId, UnixTime,
+    ClientId,
     pkce::{CodeChallenge, CodeVerifier},
 };
 
@@ -18,7 +18,7 @@ use crate::authserver::{
     artefact::{Artefact, Digest, Kind},
     authenticate::Authenticated,
     org::{Org, State},
-    store::{Code, GrantId, NewGrant, Redeemed},
+    store::{Code, GrantId, NewGrant, Redeemed, StoreError},
 };
 
 /// The steps, in order.
@@ -34,12 +34,13 @@ pub(super) async fn issue(
     let code = state.store.code(&org.id, &digest, org.now).await?.ok_or(Refused::UnknownCode)?;
     bound_to(&code, &client.id)?;
     trail.user = Some(code.user.clone());
-    if !code.redeemed {
-        not_expired(&code, org.now)?;
-        same_redirect_uri(&code, form.get("redirect_uri"))?;
-        verifier(&code.challenge, form.get("code_verifier"))?;
+    if let Some(grant) = code.grant {
+        // Before anything else is looked at, and without a signature or an index of a status list: a second use must
+        // be noticed whatever else is wrong with the request, and a code is no way to wear them out.
+        return Err(replayed(state, org, grant, trail).await?);
     }
-    // A code that is presented again goes on to the store, which revokes what came of it.
+    same_redirect_uri(&code, form.get("redirect_uri"))?;
+    verifier(&code.challenge, form.get("code_verifier"))?;
     let (target, agreed) = resource::granted(org, form, client, &code.resources)?;
     let audience = Audience::Server(target.clone());
     trail.resource = Some(audience.identifier().to_owned());
@@ -75,14 +76,24 @@ fn bound_to(code: &Code, client: &ClientId) -> Result<(), Refused> {
     if code.client == *client { Ok(()) } else { Err(Refused::CodeOfAnotherClient) }
 }
 
-/// RFC 6749 §4.1.2.
-fn not_expired(code: &Code, now: UnixTime) -> Result<(), Refused> {
-    if now < code.expires_at { Ok(()) } else { Err(Refused::CodeExpired) }
+/// RFC 6749 §4.1.2: what came of a code that is presented again is revoked, once.
+async fn replayed(state: &State, org: &Org, grant: GrantId, trail: &mut Trail) -> Result<Refused, StoreError> {
+    let found = state.store.grant(&org.id, &grant).await?;
+    if found.is_some_and(|found| !found.revoked) {
+        state.store.revoke_grant(&org.id, &grant, org.now).await?;
+        state.statuses.forget(&org.id);
+    }
+    trail.grant = Some(grant);
+    Ok(Refused::CodeReplayed)
 }
 
-/// RFC 6749 §4.1.3: `redirect_uri` is there, and is the authorization request's, byte for byte.
+/// OAuth 2.1 (draft-ietf-oauth-v2-1 §10.2) has no `redirect_uri` here any more, as PKCE does what it was for. A client
+/// of RFC 6749 sends it, and then it is the authorization request's, byte for byte (§4.1.3).
 fn same_redirect_uri(code: &Code, redirect_uri: Option<&str>) -> Result<(), Refused> {
-    if redirect_uri == Some(&*code.redirect_uri) { Ok(()) } else { Err(Refused::WrongRedirectUri) }
+    match redirect_uri {
+        Some(uri) if uri != code.redirect_uri => Err(Refused::WrongRedirectUri),
+        _ => Ok(()),
+    }
 }
 
 /// RFC 7636 §4.6. There is no code without challenge, and so no request without verifier.
@@ -95,6 +106,7 @@ fn verifier(challenge: &CodeChallenge, verifier: Option<&str>) -> Result<(), Ref
 mod tests {
     use super::*;
     use crate::authserver::store::UserId;
+    use lumoauth_core::UnixTime;
     use rstest::rstest;
 
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -110,7 +122,7 @@ mod tests {
             offline: false,
             issued_at: UnixTime(100),
             expires_at: UnixTime(160),
-            redeemed: false,
+            grant: None,
         }
     }
 
@@ -124,17 +136,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case(100, Ok(()))]
-    #[case(159, Ok(()))]
-    #[case(160, Err(Refused::CodeExpired))]
-    #[case(u64::MAX, Err(Refused::CodeExpired))]
-    fn rfc6749_4_1_2_a_minute(#[case] now: u64, #[case] expected: Result<(), Refused>) {
-        assert_eq!(not_expired(&code(), UnixTime(now)), expected);
-    }
-
-    #[rstest]
     #[case::same(Some("http://127.0.0.1:4711/callback?x=1"), true)]
-    #[case::missing(None, false)]
+    #[case::left_out_as_by_oauth_2_1(None, true)]
     #[case::other_port(Some("http://127.0.0.1:4712/callback?x=1"), false)]
     #[case::other_host(Some("http://localhost:4711/callback?x=1"), false)]
     #[case::longer(Some("http://127.0.0.1:4711/callback?x=1&y"), false)]

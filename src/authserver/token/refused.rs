@@ -43,13 +43,11 @@ pub(in crate::authserver) enum Refused {
     ScopeNotGranted,
     /// No `code`.
     NoCode,
-    /// Nobody was given this code, or too long ago.
+    /// Nobody was given this code, or too long ago (RFC 6749 §4.1.2).
     UnknownCode,
     /// The code is another client's (RFC 6749 §4.1.3).
     CodeOfAnotherClient,
-    /// The code expired (RFC 6749 §4.1.2).
-    CodeExpired,
-    /// `redirect_uri` is not the one the code was sent to (RFC 6749 §4.1.3).
+    /// A `redirect_uri` that is not the one the code was sent to (RFC 6749 §4.1.3).
     WrongRedirectUri,
     /// `code_verifier` is missing, or no verifier (RFC 7636 §4.5).
     NoVerifier,
@@ -146,7 +144,6 @@ impl Refusal for Refused {
             Self::NoVerifier => grant("no_verifier", "the parameter code_verifier is missing, or is no verifier"),
             Self::UnknownCode => grant("unknown_code", CODE),
             Self::CodeOfAnotherClient => grant("code_of_another_client", CODE),
-            Self::CodeExpired => grant("code_expired", CODE),
             Self::WrongRedirectUri => grant("wrong_redirect_uri", CODE),
             Self::WrongVerifier => grant("wrong_verifier", CODE),
             Self::CodeReplayed => grant("code_replayed", CODE),

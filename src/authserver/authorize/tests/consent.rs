@@ -29,7 +29,7 @@ async fn login_consent_and_code() {
     assert_eq!((&code.client, &code.user), (&client_id_of("web"), &ada.id));
     assert_eq!((code.redirect_uri.as_str(), code.challenge.to_string().as_str()), (CALLBACK, CHALLENGE));
     assert_eq!(given(&code), [(INVOICES.to_owned(), "mcp:read".to_owned())]);
-    assert_eq!((code.issued_at, code.expires_at, code.redeemed), (UnixTime(NOW), UnixTime(NOW + 60), false));
+    assert_eq!((code.issued_at, code.expires_at, code.grant), (UnixTime(NOW), UnixTime(NOW + 60), None));
     assert!(code.offline);
 
     let again = answer(&browser.get(&url).await, CALLBACK);

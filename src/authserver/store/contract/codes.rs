@@ -43,7 +43,7 @@ async fn what_a_code_says_comes_back(database: &Database) {
     let code = store.code(&org(), &new.digest, NOW).await.unwrap().unwrap();
     assert_eq!((&code.client, &code.user, &code.redirect_uri), (&new.client, &new.user, &new.redirect_uri));
     assert_eq!((&code.challenge, &code.resources, code.offline), (&new.challenge, &new.resources, true));
-    assert_eq!((code.issued_at, code.expires_at, code.redeemed), (new.issued_at, new.expires_at, false));
+    assert_eq!((code.issued_at, code.expires_at, code.grant), (new.issued_at, new.expires_at, None));
 
     let new_grant = new_grant(&store).await;
     let status = new_grant.status;
@@ -57,10 +57,8 @@ async fn what_a_code_says_comes_back(database: &Database) {
     assert_eq!(store.grant_of_index(&org(), status).await.unwrap().as_ref(), Some(&grant.id));
     let token = store.refresh_token(&org(), &Digest::of("refresh")).await.unwrap().unwrap();
     assert_eq!((&token.grant, token.expires_at, token.used_at), (&grant, NOW.plus(30 * DAY), None));
-    assert!(
-        store.code(&org(), &new.digest, NOW.plus(DAY)).await.unwrap().unwrap().redeemed,
-        "so that a replay is known"
-    );
+    let code = store.code(&org(), &new.digest, NOW.plus(DAY)).await.unwrap().unwrap();
+    assert_eq!(code.grant.as_ref(), Some(&grant.id), "so that a replay is known");
 
     for id in [&grant.id, &GrantId::generate().unwrap()] {
         assert_eq!(store.grant(&other_org(), id).await.unwrap(), None);

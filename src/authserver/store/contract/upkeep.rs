@@ -120,7 +120,7 @@ async fn only_what_expired_is_swept(database: &Database) {
     // Until its last access token has ended, the grant can be revoked, and the replay of its code is known.
     let before = held.keep_until.minus(1);
     assert_eq!(store.sweep("a", before).await.unwrap(), Swept::Rows(0));
-    assert!(store.code(&org(), &Digest::of("code of refresh"), before).await.unwrap().unwrap().redeemed);
+    assert!(store.code(&org(), &Digest::of("code of refresh"), before).await.unwrap().unwrap().grant.is_some());
     assert!(!is_revoked(&store, &held).await);
     assert_eq!(store.sweep("a", held.keep_until).await.unwrap(), Swept::Rows(2), "the grant and its code");
     assert_eq!(store.grant(&org(), &held.id).await.unwrap(), None);
