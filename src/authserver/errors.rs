@@ -103,6 +103,10 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the request did not arrive in time")
     }
 
+    pub(super) fn broken_off() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the request broke off")
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "the server failed: try again")
     }

@@ -4,15 +4,19 @@ use std::{any::Any, collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request, State as Extract},
-    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, get, post},
 };
+use bytes::BytesMut;
+use futures::StreamExt as _;
 use http::{
     HeaderValue, Method,
     header::{RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
+use tokio::time::timeout;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, Any as AnyOrigin, CorsLayer},
@@ -30,8 +34,16 @@ use super::{
 
 /// The longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How long a request may take, its body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long everything may take.
+const PATIENCE: Patience = Patience { body: Duration::from_secs(10), answer: Duration::from_secs(10) };
+
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For the body of a request.
+    body: Duration,
+    /// For the answer to a request that has arrived.
+    answer: Duration,
+}
 
 /// Which pages of other origins may call an endpoint from a browser.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,18 +122,38 @@ pub fn router(state: State) -> Router {
         })
         .fallback(async || ApiError::unknown_path())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(PATIENCE, in_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(counting, count))
         .layer(map_response(finish))
         .with_state(state)
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+/// HTTP clients send a request again by themselves that was answered 408, so this is said of one that nobody has looked
+/// at yet, and of no other: a code that is presented twice ends its grant (RFC 9110 §15.5.9).
+async fn in_time(Extract(patience): Extract<Patience>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match timeout(patience.body, receive(body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return ApiError::broken_off().into_response(),
+        Err(_) => return ApiError::too_slow().into_response(),
+    };
+    match timeout(patience.answer, next.run(Request::from_parts(head, body))).await {
         Ok(response) => response,
-        Err(_) => ApiError::too_slow().into_response(),
+        Err(_) => ApiError::unavailable().into_response(),
     }
+}
+
+/// All of a body, or more of it than [`DefaultBodyLimit`] will let through.
+async fn receive(body: Body) -> Result<Body, axum::Error> {
+    let mut chunks = body.into_data_stream();
+    let mut all = BytesMut::new();
+    while all.len() <= MAX_BODY_BYTES
+        && let Some(chunk) = chunks.next().await
+    {
+        all.extend_from_slice(&chunk?);
+    }
+    Ok(Body::from(all.freeze()))
 }
 
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
@@ -152,4 +184,50 @@ async fn count(
 async fn finish(mut response: Response) -> Response {
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, io};
+
+    use axum::body;
+    use futures::stream;
+    use http::StatusCode;
+    use rstest::rstest;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    const QUICK: Patience = Patience { body: Duration::from_millis(50), answer: Duration::from_millis(50) };
+
+    fn chunks(chunks: Vec<io::Result<&'static str>>, ends: bool) -> Body {
+        let rest = stream::poll_fn(move |_| if ends { std::task::Poll::Ready(None) } else { std::task::Poll::Pending });
+        Body::from_stream(stream::iter(chunks).chain(rest))
+    }
+
+    #[rstest]
+    #[case::whole(chunks(vec![Ok("a"), Ok("b")], true), 200, "ab")]
+    #[case::slow(chunks(vec![Ok("a")], false), 408, "invalid_request")]
+    #[case::broken_off(chunks(vec![Ok("a"), Err(io::Error::other("reset"))], true), 400, "invalid_request")]
+    #[case::too_long(Body::from(vec![b'a'; MAX_BODY_BYTES + 1]), 413, "")]
+    #[case::longest(Body::from(vec![b'a'; MAX_BODY_BYTES]), 200, "aaa")]
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive(#[case] sent: Body, #[case] status: u16, #[case] says: &str) {
+        let router = Router::new()
+            .route("/", post(async |body: bytes::Bytes| body))
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(from_fn_with_state(QUICK, in_time));
+        let response = router.oneshot(http::Request::post("/").body(sent).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status);
+        let text = body::to_bytes(response.into_body(), MAX_BODY_BYTES).await.unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(says));
+    }
+
+    #[tokio::test]
+    async fn rfc9110_15_5_9_an_answer_that_takes_too_long_is_not_sent_for_again() {
+        let router = Router::new().route("/", post(pending::<()>)).layer(from_fn_with_state(QUICK, in_time));
+        let response = router.oneshot(http::Request::post("/").body(Body::from("a")).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+    }
 }
