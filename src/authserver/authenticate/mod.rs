@@ -38,7 +38,7 @@ pub(super) enum AuthenticationError {
     Unreadable,
     /// A `client_id` that nobody can have.
     Malformed,
-    /// Nobody is known under this `client_id`.
+    /// Nobody is known under this `client_id`, or has keys; or that cannot be told now.
     Unresolved(ResolveError),
     /// The client is disabled.
     Disabled,
@@ -67,6 +67,12 @@ impl Refusal for AuthenticationError {
             Self::Nothing => failed("no_credentials"),
             Self::Unreadable => failed("unreadable_credentials"),
             Self::Malformed => failed("malformed_client_id"),
+            // A client that is told it is unknown forgets its registration.
+            Self::Unresolved(error) if error.is_passing() => Told(
+                OAuthError::Unavailable,
+                error.reason(),
+                "what is known of the client cannot be looked up now: try again",
+            ),
             Self::Unresolved(error) => failed(error.reason()),
             Self::Disabled => failed("client_disabled"),
             Self::WrongMethod => failed("wrong_method"),
@@ -83,11 +89,7 @@ pub(super) async fn find(
     org: &Org,
     presented: &Presented,
 ) -> Result<Arc<OAuthClient>, AuthenticationError> {
-    resolve(state, org, &presented.id).await.map_err(|error| match error {
-        // A client that was told it is unknown would forget its registration.
-        ResolveError::Store => AuthenticationError::Store,
-        error => AuthenticationError::Unresolved(error),
-    })
+    resolve(state, org, &presented.id).await.map_err(AuthenticationError::Unresolved)
 }
 
 /// Whether it is.
@@ -110,4 +112,32 @@ pub(super) async fn prove(
         _ => return Err(AuthenticationError::WrongMethod),
     }
     Ok(Authenticated(client))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::authserver::clients::FetchError;
+
+    #[rstest]
+    #[case::unknown(ResolveError::Unknown, OAuthError::InvalidClient)]
+    #[case::disabled(ResolveError::Disabled, OAuthError::InvalidClient)]
+    #[case::not_admitted(ResolveError::DocumentsOff, OAuthError::InvalidClient)]
+    #[case::no_keys(ResolveError::NoKeys, OAuthError::InvalidClient)]
+    #[case::its_document_is_gone(ResolveError::Unreachable(FetchError::Status(404)), OAuthError::InvalidClient)]
+    #[case::its_document_is_none(ResolveError::Unreachable(FetchError::ContentType), OAuthError::InvalidClient)]
+    #[case::store(ResolveError::Store, OAuthError::Unavailable)]
+    #[case::busy(ResolveError::Busy, OAuthError::Unavailable)]
+    #[case::no_address(ResolveError::Unreachable(FetchError::Resolve), OAuthError::Unavailable)]
+    #[case::no_address_we_may_ask(ResolveError::Unreachable(FetchError::SpecialUse), OAuthError::Unavailable)]
+    #[case::nobody_answers(ResolveError::Unreachable(FetchError::Connect), OAuthError::Unavailable)]
+    #[case::too_slow(ResolveError::Unreachable(FetchError::Timeout), OAuthError::Unavailable)]
+    #[case::broken(ResolveError::Unreachable(FetchError::Broken), OAuthError::Unavailable)]
+    #[case::its_host_fails(ResolveError::Unreachable(FetchError::Status(500)), OAuthError::Unavailable)]
+    #[case::its_host_is_busy(ResolveError::Unreachable(FetchError::Status(429)), OAuthError::Unavailable)]
+    fn a_failure_that_passes_is_not_the_clients(#[case] error: ResolveError, #[case] told: OAuthError) {
+        assert_eq!(AuthenticationError::Unresolved(error).told().0, told);
+    }
 }

@@ -17,6 +17,8 @@ mod testing;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(test)]
+pub(super) use self::fetch::FetchError;
 pub use self::ranges::warn_of_allowed_ranges;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},

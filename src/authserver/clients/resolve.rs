@@ -78,6 +78,15 @@ impl ResolveError {
             Self::Busy => "document_rate",
         }
     }
+
+    /// Whether it says nothing of the client, and may be over in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Store | Self::Busy => true,
+            Self::Unreachable(error) => error.is_passing(),
+            _ => false,
+        }
+    }
 }
 
 /// Whatever it is, it was counted and logged where it happened.

@@ -99,6 +99,16 @@ impl FetchError {
             Self::CaBundle => "fetch_ca_bundle",
         }
     }
+
+    /// Whether it may be over in a moment, whatever its host says of the document. An address that is not public counts:
+    /// told apart from a host without address, it would say which names the network inside knows.
+    pub(crate) fn is_passing(self) -> bool {
+        match self {
+            Self::Resolve | Self::SpecialUse | Self::Connect | Self::Timeout | Self::Broken | Self::CaBundle => true,
+            Self::Status(status) => status == 429 || status >= 500,
+            Self::ContentType | Self::Encoding | Self::TooLarge => false,
+        }
+    }
 }
 
 /// A document as it was sent.
