@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::{
 
 /// The most lists in memory, 16 KiB each and a little.
 const MAX_LISTS: usize = 256;
+/// The most that the store is being asked for, to be shared with whoever asks for the same.
+const MAX_ASKED: usize = 64;
 /// How old a signature may become, in seconds: verifiers see by it that the list is being kept.
 const SIGN_AGAIN: u64 = 30;
 /// `ttl`: after how many seconds verifiers shall ask again.
@@ -39,7 +41,60 @@ pub(super) struct Document {
 pub(super) struct Unavailable;
 
 #[derive(Default)]
-pub(super) struct Lists(Mutex<HashMap<(OrgId, u32), Arc<Entry>>>);
+pub(super) struct Lists(Mutex<Shelf>);
+
+/// What is in memory. Anybody may ask for any number: lists that there are never make room for those that may not be.
+#[derive(Default)]
+struct Shelf {
+    slots: HashMap<(OrgId, u32), Slot>,
+    /// How often one was asked for.
+    uses: u64,
+}
+
+struct Slot {
+    entry: Arc<Entry>,
+    /// Whether the store knows the list; else it is being asked.
+    exists: bool,
+    /// The last use.
+    used: u64,
+}
+
+impl Shelf {
+    /// The entry of a list: a new one is there at once, so that all who ask for it meanwhile wait for one answer.
+    fn take(&mut self, key: &(OrgId, u32)) -> Arc<Entry> {
+        self.uses += 1;
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.used = self.uses;
+            return Arc::clone(&slot.entry);
+        }
+        self.make_room(false, MAX_ASKED);
+        let entry = Arc::<Entry>::default();
+        self.slots.insert(key.clone(), Slot { entry: Arc::clone(&entry), exists: false, used: self.uses });
+        entry
+    }
+
+    /// The store said whether there is such a list. What was forgotten or pushed out meanwhile stays out.
+    fn learn(&mut self, key: &(OrgId, u32), entry: &Arc<Entry>, exists: bool) {
+        let is_it = |slot: &&mut Slot| Arc::ptr_eq(&slot.entry, entry);
+        let Some(slot) = self.slots.get_mut(key).filter(is_it) else { return };
+        if !exists {
+            self.slots.remove(key);
+        } else if !slot.exists {
+            slot.exists = true;
+            self.make_room(true, MAX_LISTS + 1);
+        }
+    }
+
+    /// Pushes out, where there are `most` of a kind, the one that nobody asked for the longest.
+    fn make_room(&mut self, exists: bool, most: usize) {
+        let of_kind = || self.slots.iter().filter(|(_, slot)| slot.exists == exists);
+        if of_kind().count() >= most
+            && let Some(oldest) = of_kind().min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone())
+        {
+            self.slots.remove(&oldest);
+        }
+    }
+}
 
 /// One list. Whoever needs it newer than it is renews it while the others wait.
 #[derive(Default)]
@@ -70,24 +125,47 @@ impl Known {
         }
         Ok(())
     }
+
+    /// The list, signed anew if it has to be.
+    fn document(&mut self, org: &Org, list: u32, lifetime: u64) -> Result<Option<Document>, Unavailable> {
+        let Some(bits) = self.bits.clone() else { return Ok(None) };
+        let key = org.authority.ring.current(org.now);
+        let good = |signed: &&Signed| {
+            *signed.bits == *bits
+                && signed.key == key.id()
+                && signed.lifetime == lifetime
+                && signed.at <= org.now
+                && signed.at.until(org.now) < SIGN_AGAIN
+        };
+        if let Some(signed) = self.signed.as_ref().filter(good) {
+            return Ok(Some(signed.document.clone()));
+        }
+        let document = sign(org, list, &bits, lifetime).ok_or(Unavailable)?;
+        let (key, at) = (key.id().to_owned(), org.now);
+        self.signed = Some(Signed { bits, key, at, lifetime, document: document.clone() });
+        Ok(Some(document))
+    }
 }
 
 impl Lists {
-    fn entry(&self, org: &OrgId, list: u32) -> Arc<Entry> {
-        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `look` makes of a list as of this second.
+    async fn with<T>(
+        &self,
+        store: &Store,
+        (org, list): (&OrgId, u32),
+        now: UnixTime,
+        look: impl FnOnce(&mut Known) -> T,
+    ) -> Result<T, StoreError> {
         let key = (org.clone(), list);
-        if let Some(entry) = lists.get(&key) {
-            return Arc::clone(entry);
-        }
-        if lists.len() >= MAX_LISTS {
-            // Those that nobody asks for at this moment; all of them can be read again.
-            lists.retain(|_, entry| Arc::strong_count(entry) > 1);
-        }
-        let entry = Arc::new(Entry::default());
-        if lists.len() < MAX_LISTS {
-            lists.insert(key, Arc::clone(&entry));
-        }
-        entry
+        let entry = self.shelf().take(&key);
+        let mut known = entry.0.lock().await;
+        let renewed = known.renew(store, org, list, now).await;
+        self.shelf().learn(&key, &entry, known.bits.is_some());
+        renewed.map(|()| look(&mut known))
     }
 
     /// The bits of a list, as of this second; none when there is no such list.
@@ -98,10 +176,7 @@ impl Lists {
         list: u32,
         now: UnixTime,
     ) -> Result<Option<Arc<StatusBits>>, StoreError> {
-        let entry = self.entry(org, list);
-        let mut known = entry.0.lock().await;
-        known.renew(store, org, list, now).await?;
-        Ok(known.bits.clone())
+        self.with(store, (org, list), now, |known| known.bits.clone()).await
     }
 
     /// The signed list, good for `lifetime` seconds from when it is handed out; none when there is no such list.
@@ -112,30 +187,13 @@ impl Lists {
         list: u32,
         lifetime: u64,
     ) -> Result<Option<Document>, Unavailable> {
-        let entry = self.entry(&org.id, list);
-        let mut known = entry.0.lock().await;
-        known.renew(store, &org.id, list, org.now).await.map_err(|_| Unavailable)?;
-        let Some(bits) = known.bits.clone() else { return Ok(None) };
-        let key = org.authority.ring.current(org.now);
-        let good = |signed: &&Signed| {
-            *signed.bits == *bits
-                && signed.key == key.id()
-                && signed.lifetime == lifetime
-                && signed.at <= org.now
-                && signed.at.until(org.now) < SIGN_AGAIN
-        };
-        if let Some(signed) = known.signed.as_ref().filter(good) {
-            return Ok(Some(signed.document.clone()));
-        }
-        let document = sign(org, list, &bits, lifetime).ok_or(Unavailable)?;
-        let (key, at) = (key.id().to_owned(), org.now);
-        known.signed = Some(Signed { bits, key, at, lifetime, document: document.clone() });
-        Ok(Some(document))
+        let found = self.with(store, (&org.id, list), org.now, |known| known.document(org, list, lifetime)).await;
+        found.map_err(|_| Unavailable)?
     }
 
     /// Forgets the lists of an organization.
     pub(super) fn forget(&self, org: &OrgId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != org);
+        self.shelf().slots.retain(|(of, _), _| of != org);
     }
 }
 
@@ -149,4 +207,68 @@ fn sign(org: &Org, list: u32, bits: &StatusBits, lifetime: u64) -> Option<Docume
     let etag = digest::sha256_hex(token.as_bytes());
     let etag = HeaderValue::from_str(&format!("\"{}\"", etag.get(..32)?)).ok()?;
     Some(Document { token: token.into(), etag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(list: u32) -> (OrgId, u32) {
+        (OrgId::parse("acme").unwrap(), list)
+    }
+
+    fn learn(shelf: &mut Shelf, list: u32, exists: bool) -> Arc<Entry> {
+        let entry = shelf.take(&key(list));
+        shelf.learn(&key(list), &entry, exists);
+        entry
+    }
+
+    fn holds(shelf: &Shelf, list: u32, entry: &Arc<Entry>) -> bool {
+        shelf.slots.get(&key(list)).is_some_and(|slot| Arc::ptr_eq(&slot.entry, entry))
+    }
+
+    #[test]
+    fn lists_that_there_are_not_leave_nothing_behind() {
+        let mut shelf = Shelf::default();
+        let known = learn(&mut shelf, 0, true);
+        for list in 1..1000 {
+            learn(&mut shelf, list, false);
+        }
+        assert_eq!(shelf.slots.len(), 1);
+        assert!(holds(&shelf, 0, &known));
+    }
+
+    #[test]
+    fn those_that_are_being_asked_for_do_not_push_out_those_that_there_are() {
+        let mut shelf = Shelf::default();
+        let known: Vec<_> = (0..256).map(|list| learn(&mut shelf, list, true)).collect();
+        let asked: Vec<_> = (1000..2000).map(|list| shelf.take(&key(list))).collect();
+        assert_eq!(shelf.slots.len(), MAX_LISTS + MAX_ASKED);
+        assert!((0..).zip(&known).all(|(list, entry)| holds(&shelf, list, entry)));
+        assert!(Arc::ptr_eq(&shelf.take(&key(1999)), &asked[999]), "who asks for the same waits for the same");
+    }
+
+    #[test]
+    fn the_one_goes_that_nobody_asked_for_the_longest() {
+        let mut shelf = Shelf::default();
+        let known: Vec<_> = (0..256).map(|list| learn(&mut shelf, list, true)).collect();
+        shelf.take(&key(0));
+        let new = learn(&mut shelf, 300, true);
+        assert!(holds(&shelf, 300, &new) && holds(&shelf, 0, &known[0]));
+        assert!(!shelf.slots.contains_key(&key(1)));
+        assert_eq!(shelf.slots.len(), MAX_LISTS);
+    }
+
+    /// Else what was read before a revocation would be told after it.
+    #[test]
+    fn what_is_forgotten_while_it_is_asked_for_stays_forgotten() {
+        let lists = Lists::default();
+        let entry = lists.shelf().take(&key(0));
+        lists.forget(&key(0).0);
+        lists.shelf().learn(&key(0), &entry, true);
+        assert!(lists.shelf().slots.is_empty());
+        let newer = lists.shelf().take(&key(0));
+        lists.shelf().learn(&key(0), &entry, false);
+        assert!(holds(&lists.shelf(), 0, &newer));
+    }
 }
