@@ -62,7 +62,9 @@ impl Refusal for Refused {
 #[derive(Serialize)]
 struct Description<'a> {
     active: bool,
-    token_type: &'static str,
+    /// How an access token is used (RFC 6749 §7.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
     iss: &'a str,
     client_id: &'a str,
     sub: &'a str,
@@ -118,7 +120,7 @@ async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters
                 user.map(|user| {
                     serde_json::to_vec(&Description {
                         active: true,
-                        token_type: "Bearer",
+                        token_type: Some("Bearer"),
                         iss: org.issuer.as_str(),
                         client_id: token.client.as_str(),
                         sub: &token.subject,
@@ -137,7 +139,7 @@ async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters
             user.map(|user| {
                 serde_json::to_vec(&Description {
                     active: true,
-                    token_type: "refresh_token",
+                    token_type: None,
                     iss: org.issuer.as_str(),
                     client_id: token.grant.client.as_str(),
                     sub: token.grant.user.as_str(),

@@ -121,6 +121,21 @@ async fn a_refresh_token_is_shown_to_its_own_client() {
     let (_, refresh) = tokens_of(&people.world.form(Some((&web, SECRET)), &form).await);
     let said = people.introspect(&refresh).await;
     assert_eq!((&said["active"], &said["client_id"], &said["username"]), (&json!(true), &json!(web), &json!("ada")));
+    assert_eq!(said.get("token_type"), None, "it is no access token");
+}
+
+/// A store that is away is no answer, and none that a server may act upon.
+#[tokio::test]
+async fn nothing_is_said_of_a_token_while_the_store_is_away() {
+    let people = Scene::new().await;
+    let (access, refresh) = people.tokens().await;
+    people.world.store.close().await;
+    people.world.set_time(NOW + 1);
+    let web = id_of("acme", "web");
+    for token in [&access, &refresh] {
+        let reply = people.world.form_to(INTROSPECT, Some((&web, SECRET)), &[("token", token)]).await;
+        reply.assert_error(503, "temporarily_unavailable");
+    }
 }
 
 #[tokio::test]
