@@ -32,6 +32,7 @@ mod revoke;
 mod revoker;
 mod routes;
 mod run;
+mod scopes;
 mod serve;
 mod status;
 pub mod store;

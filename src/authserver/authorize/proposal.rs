@@ -1,14 +1,14 @@
 //! What a person is asked about, whether it has to be asked, and what comes of a yes.
 
-use lumoauth_core::{ClientId, RedirectUri, ResourceUri, ScopeSet, UnixTime};
+use lumoauth_core::{ClientId, ResourceUri, ScopeSet, UnixTime};
 use serde_json::json;
 
-use super::{request::Request, scopes};
+use super::{request::Request, scopes::proposed};
 use crate::{
     authserver::{
         artefact::Digest,
-        clients::{Authentication, Keys, OAuthClient},
         org::Target,
+        scopes,
         store::{Consent, NewCode, User, UserId},
     },
     registry::Person,
@@ -43,14 +43,14 @@ impl Proposal {
     /// may be given.
     pub(super) fn of(request: &Request, user: &User, before: Vec<Option<Consent>>) -> Option<Self> {
         let client = request.to.client();
-        let fingerprint = fingerprint(client);
+        let fingerprint = client.fingerprint();
         let person = Person { name: user.name.as_str(), groups: &user.groups };
         let mut parts = Vec::new();
         for (target, before) in request.targets.iter().zip(before) {
             let Some(allowed) = scopes::allowed(&target.server, person, client) else { continue };
             let before = before.filter(|consent| consent.fingerprint == fingerprint);
             let held = before.as_ref().map(|consent| consent.scopes.clone()).unwrap_or_default();
-            if let Some(scopes) = scopes::proposed(&target.server, request.asked.as_ref(), &held, &allowed) {
+            if let Some(scopes) = proposed(&target.server, request.asked.as_ref(), &held, &allowed) {
                 parts.push(Part { target: target.clone(), scopes, before });
             }
         }
@@ -125,17 +125,4 @@ impl Part {
             .as_ref()
             .is_some_and(|before| hierarchy.satisfies(&before.scopes, &self.scopes) && (before.offline || !offline))
     }
-}
-
-/// What a person agrees to is an application as it describes itself: when its name, its redirect URIs or its keys become
-/// others, the person is asked again.
-fn fingerprint(client: &OAuthClient) -> Digest {
-    let keys = match &client.authentication {
-        Authentication::None => json!("none"),
-        Authentication::SecretBasic | Authentication::SecretPost => json!("secret"),
-        Authentication::PrivateKeyJwt(Keys::Inline(document)) => json!(document.keys),
-        Authentication::PrivateKeyJwt(Keys::Uri(uri)) => json!(uri.as_str()),
-    };
-    let redirect_uris: Vec<_> = client.redirect_uris.iter().map(RedirectUri::as_str).collect();
-    Digest::of(&json!([client.id.as_str(), client.name, redirect_uris, keys]).to_string())
 }

@@ -9,11 +9,11 @@ use super::{
     refused::Refused,
     resources,
     response_type::{request_objects, response_mode, response_type},
-    scopes,
 };
 use crate::authserver::{
     org::{Org, Target},
     parameters::Parameters,
+    scopes,
 };
 
 /// An authorization request (RFC 6749 §4.1.1) that can be put to a person.
@@ -40,7 +40,7 @@ impl Request {
         let challenge = pkce::challenge(parameters)?;
         let prompt = Prompt::of(parameters)?;
         let targets = resources::choose(org, to.client(), parameters)?;
-        let asked = scopes::asked(parameters)?;
+        let asked = scopes::asked(parameters.get("scope")).map_err(|scopes::Malformed| Refused::MalformedScope)?;
         Ok(Self { to: to.clone(), challenge, targets, asked, prompt })
     }
 

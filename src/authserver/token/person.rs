@@ -2,11 +2,12 @@
 
 use lumoauth_core::ScopeSet;
 
-use super::{Refused, resource::offer, scopes};
+use super::{Refused, scopes};
 use crate::{
     authserver::{
         clients::OAuthClient,
         org::{Org, State, Target},
+        scopes::allowed,
         store::{User, UserId},
     },
     registry::Person,
@@ -28,7 +29,7 @@ pub(super) fn scopes(
     asked: Option<&str>,
 ) -> Result<ScopeSet, Refused> {
     let person = Person { name: user.name.as_str(), groups: &user.groups };
-    let grantable = target.server.grantable(person, &client.id).ok_or(Refused::NothingGrantedAnyMore)?;
+    let allowed = allowed(&target.server, person, client).ok_or(Refused::NothingGrantedAnyMore)?;
     let wanted = scopes::narrow(asked, agreed, target.server.policy.hierarchy())?;
-    scopes::still(&wanted, &grantable, &client.scopes, &offer(target))
+    scopes::still(&wanted, &allowed)
 }

@@ -61,7 +61,7 @@ impl Audience {
 }
 
 /// The scopes a server knows.
-pub(super) fn offer(target: &Target) -> Offer<'_> {
+fn offer(target: &Target) -> Offer<'_> {
     let policy = &target.server.policy;
     Offer {
         required: Cow::Borrowed(policy.required_scopes()),

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use lumoauth_core::{ScopeSet, scope::Hierarchy};
 
 use super::Refused;
-use crate::authserver::clients::ScopeLimit;
-
-/// Asks that the access outlast the login.
-const OFFLINE_ACCESS: &str = "offline_access";
+use crate::authserver::{
+    clients::ScopeLimit,
+    scopes::{self, within},
+};
 
 /// The scopes of a resource.
 pub(super) struct Offer<'a> {
@@ -23,13 +23,11 @@ pub(super) struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    /// The part of it that a client with this limit may have, itself or within a scope that implies it. Only what the
-    /// resource declares can be implied: a foreign scope of the same name opens nothing here.
+    /// The part of it that a client with this limit may have.
     fn within(&self, limit: &ScopeLimit) -> ScopeSet {
         match limit {
-            ScopeLimit::Only(scopes) => self.hierarchy.expand(&scopes.intersection(&self.declared)),
-            ScopeLimit::Any if self.unlimited => self.declared.clone(),
-            ScopeLimit::Any => ScopeSet::default(),
+            ScopeLimit::Any if !self.unlimited => ScopeSet::default(),
+            limit => within(limit, &self.declared, &self.hierarchy),
         }
     }
 }
@@ -37,37 +35,26 @@ impl Offer<'_> {
 /// What a client gets that asks for `asked` and may have `limit`. Scopes beyond that are left out, and the response says
 /// so; nothing at all is refused.
 pub(super) fn grant(asked: Option<&str>, limit: &ScopeLimit, offer: &Offer<'_>) -> Result<ScopeSet, Refused> {
-    let wanted = asked.map(parse).transpose()?.flatten().unwrap_or_else(|| ScopeSet::clone(&offer.required));
-    let granted = wanted.intersection(&offer.within(limit)).intersection(&offer.declared);
+    let wanted = parse(asked)?.unwrap_or_else(|| ScopeSet::clone(&offer.required));
+    let granted = wanted.intersection(&offer.within(limit));
     if granted.is_empty() && !wanted.is_empty() { Err(Refused::NoScopeLeft) } else { Ok(granted) }
 }
 
 /// What of the scopes that a user agreed to is asked for: all, or as few as named, and never more (RFC 6749 §6).
 /// A scope may be asked for that one agreed to implies.
 pub(super) fn narrow(asked: Option<&str>, agreed: &ScopeSet, hierarchy: &Hierarchy) -> Result<ScopeSet, Refused> {
-    let Some(wanted) = asked.map(parse).transpose()?.flatten() else { return Ok(agreed.clone()) };
+    let Some(wanted) = parse(asked)? else { return Ok(agreed.clone()) };
     if wanted.is_subset(&hierarchy.expand(agreed)) { Ok(wanted) } else { Err(Refused::ScopeNotGranted) }
 }
 
-/// What of `wanted` may still be given: by the server's `grants` as they are now (`grantable`) and within the client's
-/// limit as it is now.
-pub(super) fn still(
-    wanted: &ScopeSet,
-    grantable: &ScopeSet,
-    limit: &ScopeLimit,
-    offer: &Offer<'_>,
-) -> Result<ScopeSet, Refused> {
-    let allowed = offer.within(limit).intersection(grantable).intersection(&offer.declared);
-    let left = wanted.intersection(&allowed);
+/// What of `wanted` may still be given, of what is `allowed` now.
+pub(super) fn still(wanted: &ScopeSet, allowed: &ScopeSet) -> Result<ScopeSet, Refused> {
+    let left = wanted.intersection(allowed);
     if left.is_empty() && !wanted.is_empty() { Err(Refused::NothingGrantedAnyMore) } else { Ok(left) }
 }
 
-/// The scopes a request names; `None` if it names none. `offline_access` asks for a refresh token and names nothing a
-/// resource has (OpenID Connect Core §11).
-fn parse(asked: &str) -> Result<Option<ScopeSet>, Refused> {
-    let all = ScopeSet::parse(asked).map_err(|_| Refused::MalformedScope)?;
-    let wanted: ScopeSet = all.iter().filter(|scope| scope.as_str() != OFFLINE_ACCESS).cloned().collect();
-    Ok((wanted.len() == all.len() || !wanted.is_empty()).then_some(wanted))
+fn parse(scope: Option<&str>) -> Result<Option<ScopeSet>, Refused> {
+    scopes::asked(scope).map_err(|scopes::Malformed| Refused::MalformedScope)
 }
 
 #[cfg(test)]
@@ -158,20 +145,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::as_before("read write", "read write admin", ScopeLimit::Any, Some("read write"))]
-    #[case::the_grants_were_cut("read write", "read", ScopeLimit::Any, Some("read"))]
-    #[case::the_client_was_cut("read write", "read write", ScopeLimit::Only(set("read")), Some("read"))]
-    #[case::the_client_holds_what_implies_it("read", "read", ScopeLimit::Only(set("admin")), Some("read"))]
-    #[case::the_server_forgot_it("other", "other", ScopeLimit::Any, None)]
-    #[case::nothing_left("write", "read", ScopeLimit::Any, None)]
-    #[case::nothing_was_wanted("", "", ScopeLimit::Any, Some(""))]
-    fn what_is_still_granted(
-        #[case] wanted: &str,
-        #[case] grantable: &str,
-        #[case] limit: ScopeLimit,
-        #[case] left: Option<&str>,
-    ) {
+    #[case::as_before("read write", "read write admin", Some("read write"))]
+    #[case::cut("read write", "read", Some("read"))]
+    #[case::nothing_left("write", "read", None)]
+    #[case::nothing_at_all("write", "", None)]
+    #[case::nothing_was_wanted("", "", Some(""))]
+    fn what_is_still_granted(#[case] wanted: &str, #[case] allowed: &str, #[case] left: Option<&str>) {
         let expected = left.map(set).ok_or(Refused::NothingGrantedAnyMore);
-        assert_eq!(still(&set(wanted), &set(grantable), &limit, &offer("")), expected);
+        assert_eq!(still(&set(wanted), &set(allowed)), expected);
     }
 }
