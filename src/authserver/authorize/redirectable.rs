@@ -32,11 +32,12 @@ pub(super) struct Redirectable {
 impl Redirectable {
     /// Proves it for a request, as far as it goes without a look at anything else in it.
     pub(super) async fn prove(state: &State, org: &Org, parameters: &Parameters<'_>) -> Result<Self, Unproven> {
-        let client = clients::resolve(state, org, &client_id(parameters)?).await?;
+        let client = clients::resolve_to_authorize(state, org, &client_id(parameters)?).await?;
         if !client.grants.authorization_code {
             return Err(Unproven::NotForPeople);
         }
         let redirect = redirect(&client.redirect_uris, parameters)?;
+        clients::check_redirect(state, org, &client, redirect.kind())?;
         let state = state::state(parameters)?;
         Ok(Self { client, redirect, state, issuer: org.issuer.clone() })
     }

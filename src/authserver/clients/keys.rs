@@ -1,19 +1,14 @@
 //! The keys that a client signs its assertions with (RFC 7523 §2.2).
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use lumoauth_core::{
-    ClientId, UnixTime,
+    ClientId,
     token::{Algorithm, JsonWebKeySet, KeyMatch, KeySet},
 };
 
-use super::{
-    Keys, ResolveError,
-    cache::{Cache, Known},
-    document::age,
-    fetch::Fetcher,
-};
-use crate::{registry::OrgId, settings::ClientDocuments};
+use super::{Keys, ResolveError, asking::Asking, cache::Cache, document::age, fetch::Fetcher};
+use crate::settings::ClientDocuments;
 
 /// The longest key set, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -23,7 +18,7 @@ const MIN_INTERVAL: u64 = 60;
 
 /// Key sets that were fetched.
 pub(super) struct KeySets {
-    cache: Cache<(OrgId, ClientId, String), ClientDocuments, Arc<KeySet>, ResolveError>,
+    cache: Cache<(ClientId, String), ClientDocuments, Arc<KeySet>, ResolveError>,
     fetcher: Fetcher,
 }
 
@@ -32,33 +27,33 @@ impl KeySets {
         Self { cache: Cache::default(), fetcher }
     }
 
-    /// The keys of a client, newly fetched where an assertion names one that the last set did not hold.
+    /// The keys of a client, newly fetched where an assertion names one that the last set did not hold. `vouched` as for
+    /// documents.
     pub(super) async fn get(
         &self,
-        (org, client): (&OrgId, &ClientId),
+        asking: &Asking<'_>,
+        client: &ClientId,
         keys: &Keys,
         named: (Option<&str>, Algorithm),
-        settings: &ClientDocuments,
-        now: UnixTime,
+        vouched: impl Future<Output = bool>,
     ) -> Result<Arc<KeySet>, ResolveError> {
         let url = match keys {
             Keys::Inline(document) => return Ok(Arc::new(KeySet::new(document))),
             Keys::Uri(url) => url.clone(),
         };
-        let key = (org.clone(), client.clone(), url.as_str().to_owned());
-        let known = match self.cache.known(&key, settings, now) {
-            Known::Fresh(set, since) => {
-                let unknown = matches!(set.find(named.0, named.1), KeyMatch::UnknownKid);
-                if !unknown || since.until(now) < MIN_INTERVAL {
-                    return Ok(set);
-                }
-                true
-            }
-            Known::Stale => true,
-            Known::Nothing => false,
-        };
+        let Asking { org, settings, now, .. } = *asking;
+        let key = (client.clone(), url.as_str().to_owned());
+        let known = self.cache.known(org, &key, settings, now);
+        let (is_known, since) = (known.is_some(), known.as_ref().map(|known| known.since));
+        let (usable, old) = known.map_or((None, None), |known| asking.judge(known));
+        let holds = |set: &Arc<KeySet>| !matches!(set.find(named.0, named.1), KeyMatch::UnknownKid);
+        let recent = since.is_some_and(|since| since.until(now) < MIN_INTERVAL);
+        if let Some(set) = usable.filter(|set| recent || holds(set)) {
+            return Ok(set);
+        }
+        let vouched = vouched.await;
         let start = || {
-            if !self.fetcher.may_ask(org, &url, known) {
+            if !self.fetcher.may_ask(org, &url, is_known || vouched) {
                 return Err(ResolveError::Busy);
             }
             let (fetcher, settings) = (self.fetcher.clone(), settings.clone());
@@ -72,20 +67,27 @@ impl KeySets {
                 Ok((Arc::new(set), age(answer.max_age)))
             })
         };
-        self.cache.fetch(key, settings.clone(), now, start).await.unwrap_or(Err(ResolveError::Busy))
+        let fetched = self.cache.fetch((org, key), settings.clone(), now, vouched, start).await;
+        // A set without the key that is named proves nothing: better to say that the new one cannot be had.
+        asking.or_old(fetched.unwrap_or(Err(ResolveError::Busy)), old.filter(holds), client)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{future::ready, time::Duration};
 
+    use lumoauth_core::UnixTime;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::authserver::clients::{
-        fetch::{FetchError, HttpsUrl},
-        testing::{Answer, LOOPBACK, Names, Origin},
+    use crate::{
+        authserver::clients::{
+            asking::TO_GO_ON,
+            fetch::{FetchError, HttpsUrl},
+            testing::{Answer, LOOPBACK, Names, Origin},
+        },
+        registry::OrgId,
     };
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -115,8 +117,8 @@ mod tests {
             let org = OrgId::parse("acme").unwrap();
             let client = ClientId::parse("https://app.example/c").unwrap();
             let named = (Some(id), Algorithm::EdDSA);
-            let of = (&org, &client);
-            let set = self.sets.get(of, &self.keys, named, &self.settings, NOW.plus(at)).await?;
+            let asking = Asking { org: &org, settings: &self.settings, now: NOW.plus(at), patience: TO_GO_ON };
+            let set = self.sets.get(&asking, &client, &self.keys, named, ready(false)).await?;
             Ok(matches!(set.find(named.0, named.1), KeyMatch::Found(_)))
         }
     }
@@ -159,9 +161,29 @@ mod tests {
         assert_eq!(site.find("1", 0).await, Ok(true));
         site.origin.says(Answer::with(500, "", b""));
         for _ in 0..50 {
-            assert!(site.find("1", 300).await.is_err());
+            assert!(site.find("1", TO_GO_ON).await.is_err());
         }
         assert_eq!(site.origin.connections(), 6 + 10);
+    }
+
+    #[tokio::test]
+    async fn the_last_good_set_outlives_a_failing_host() {
+        let site = Site::new(Answer::json(&set(&["1"]))).await;
+        assert_eq!(site.find("1", 0).await, Ok(true));
+        site.origin.says(Answer::with(503, "", b""));
+        let unreachable = Err(ResolveError::Unreachable(FetchError::Status(503)));
+        assert_eq!(site.find("1", 300).await, Ok(true));
+        assert_eq!(site.find("1", 329).await, Ok(true));
+        assert_eq!(site.origin.connections(), 2, "it is given time to recover");
+        assert_eq!(site.find("2", 329).await, unreachable, "what the last set does not hold is not known to be wrong");
+        assert_eq!(site.find("1", TO_GO_ON - 1).await, Ok(true));
+        assert_eq!(site.find("1", TO_GO_ON).await, unreachable);
+        site.origin.says(Answer::json(&set(&["1"])));
+        assert_eq!(site.find("1", TO_GO_ON).await, Ok(true));
+        site.origin.says(Answer::json(&json!({"keys": []})));
+        assert_eq!(site.find("1", TO_GO_ON + 300).await, Err(ResolveError::KeySet));
+        site.origin.says(Answer::with(503, "", b""));
+        assert_eq!(site.find("1", TO_GO_ON + 300).await, unreachable, "what its owner withdrew does not come back");
     }
 
     /// Row 79 of the attacks: a canary inside the network, which nobody may make us ask.

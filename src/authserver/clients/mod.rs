@@ -2,6 +2,7 @@
 //! Client Registration. [`resolve`] turns a `client_id` into an [`OAuthClient`]; nothing behind it asks where one came
 //! from, except to tell people.
 
+mod asking;
 mod cache;
 mod client;
 mod document;
@@ -22,7 +23,7 @@ pub(super) use self::fetch::FetchError;
 pub use self::ranges::warn_of_allowed_ranges;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
-    resolve::{ResolveError, key_set, resolve},
+    resolve::{ResolveError, check_redirect, key_set, resolve, resolve_to_authorize},
 };
 use self::{document::Documents, fetch::Fetcher, keys::KeySets, registration::RegistrationRate};
 

@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use lumoauth_core::{
     ClientId,
+    client::ClientPattern,
     token::{Algorithm, KeySet},
+    uri::RedirectKind,
 };
 
 use super::{
-    Authentication, OAuthClient,
-    document::DocumentError,
+    Authentication, Keys, OAuthClient, Source,
+    asking::{self, Asking},
+    cache::Failure,
+    document::{self, DocumentError},
     fetch::{FetchError, UrlError},
     registered, registration,
 };
 use crate::authserver::{
-    org::{Org, State},
+    org::{Org, State, Target},
     store::StoreError,
 };
 
@@ -52,7 +56,7 @@ pub(crate) enum ResolveError {
     /// It has no keys.
     #[error("it has no keys")]
     NoKeys,
-    /// `cimd.localhostRedirects` is `Block`, and all its redirect URIs are on loopback.
+    /// `cimd.localhostRedirects` is `Block`, and all its redirect URIs, or that of the request, are on loopback.
     #[error("clients that only run on the user's own machine are not admitted here")]
     LocalOnly,
     /// Too many documents are asked for: later it may work.
@@ -96,9 +100,38 @@ impl From<StoreError> for ResolveError {
     }
 }
 
-/// The client with this identifier. Its spelling says where to look: `https://…` is a document, `dcr_…` a dynamic
-/// registration, anything else an McpClient.
+impl Failure for ResolveError {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::Unreachable(error) => error.is_outage(),
+            _ => false,
+        }
+    }
+}
+
+/// The client with this identifier, for what people agreed to already. Its spelling says where to look: `https://…` is
+/// a document, `dcr_…` a dynamic registration, anything else an McpClient. A document whose host fails is good for
+/// another day.
 pub(crate) async fn resolve(state: &State, org: &Org, id: &ClientId) -> Result<Arc<OAuthClient>, ResolveError> {
+    resolve_within(asking::TO_GO_ON, state, org, id).await
+}
+
+/// The same, for what people are asked to agree to: a document whose host fails is good for an hour.
+pub(crate) async fn resolve_to_authorize(
+    state: &State,
+    org: &Org,
+    id: &ClientId,
+) -> Result<Arc<OAuthClient>, ResolveError> {
+    resolve_within(asking::TO_AUTHORIZE, state, org, id).await
+}
+
+async fn resolve_within(
+    patience: u64,
+    state: &State,
+    org: &Org,
+    id: &ClientId,
+) -> Result<Arc<OAuthClient>, ResolveError> {
     if state.disabled.contains(&org.id, id) {
         return Err(ResolveError::Disabled);
     }
@@ -108,10 +141,31 @@ pub(crate) async fn resolve(state: &State, org: &Org, id: &ClientId) -> Result<A
     }
     if id.as_str().starts_with("https://") {
         let settings = org.settings(state).cimd;
-        return state.clients.0.documents.get(&org.id, id, &settings, org.now).await;
+        let asking = Asking { org: &org.id, settings: &settings, now: org.now, patience };
+        return state.clients.0.documents.get(&asking, id, is_vouched_for(state, org, id)).await;
     }
     let (entry, client) = org.client(id).ok_or(ResolveError::Unknown)?;
     registered::client(id, &entry.key, client).map(Arc::new).ok_or(ResolveError::Unknown)
+}
+
+/// Whether an administrator named this very client, or a user of the organization agreed to it: strangers who keep us
+/// busy are not in its way.
+async fn is_vouched_for(state: &State, org: &Org, id: &ClientId) -> bool {
+    let exactly = ClientPattern::Exact(id.clone());
+    let names = |target: &Target| target.server.policy.allowed_clients().is_some_and(|list| list.contains(&exactly));
+    // Where the store fails, it was logged there, and nothing can be given to anybody anyway.
+    org.servers().any(|target| names(&target)) || state.store.is_client_in_use(&org.id, id).await.unwrap_or(false)
+}
+
+/// Whether `cimd.localhostRedirects` lets a response to this client go to such a redirect URI.
+pub(crate) fn check_redirect(
+    state: &State,
+    org: &Org,
+    client: &OAuthClient,
+    redirect: RedirectKind,
+) -> Result<(), ResolveError> {
+    let admitted = document::admits_redirect(client, redirect, &org.settings(state).cimd);
+    if admitted { Ok(()) } else { Err(ResolveError::LocalOnly) }
 }
 
 /// The keys of a client that authenticates by `private_key_jwt`. `key_id` and `algorithm` are those of its assertion:
@@ -124,6 +178,11 @@ pub(crate) async fn key_set(
 ) -> Result<Arc<KeySet>, ResolveError> {
     let Authentication::PrivateKeyJwt(keys) = &client.authentication else { return Err(ResolveError::NoKeys) };
     let settings = org.settings(state).cimd;
-    let of = (&org.id, &client.id);
-    state.clients.0.keys.get(of, keys, (key_id, algorithm), &settings, org.now).await
+    if let (Source::Dynamic, Keys::Uri(url)) = (&client.source, keys) {
+        document::is_admitted(url, &settings)?;
+    }
+    let asking = Asking { org: &org.id, settings: &settings, now: org.now, patience: asking::TO_GO_ON };
+    let vouched =
+        async { matches!(client.source, Source::Registered(_)) || is_vouched_for(state, org, &client.id).await };
+    state.clients.0.keys.get(&asking, &client.id, keys, (key_id, algorithm), vouched).await
 }

@@ -49,6 +49,13 @@ impl Store {
         Ok(self.row(query.bind(org.as_str()).bind(client.as_str())).await?.is_some())
     }
 
+    /// Whether a user of the organization agreed to a client, or it holds a grant.
+    pub async fn is_client_in_use(&self, org: &OrgId, client: &ClientId) -> Result<bool, StoreError> {
+        let query = sql("SELECT client FROM grants WHERE org = $1 AND client = $2 AND revoked_at IS NULL \
+                         UNION SELECT client FROM consents WHERE org = $1 AND client = $2");
+        Ok(self.row(query.bind(org.as_str()).bind(client.as_str())).await?.is_some())
+    }
+
     /// The disabled clients of all organizations.
     pub async fn disabled_clients(&self) -> Result<BTreeSet<(OrgId, ClientId)>, StoreError> {
         let rows = self.rows(sql("SELECT org, client FROM disabled_clients LIMIT 100001")).await?;

@@ -5,18 +5,20 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use lumoauth_core::{ClientId, UnixTime};
+use lumoauth_core::ClientId;
 
 pub(crate) use self::parse::DocumentError;
-use self::parse::{is_blocked, may_come_from};
+use self::parse::is_blocked;
+pub(super) use self::parse::{admits_redirect, is_admitted};
 use super::{
     OAuthClient, ResolveError,
-    cache::{Cache, Known},
+    asking::Asking,
+    cache::Cache,
     fetch::{Fetcher, HttpsUrl},
 };
-use crate::{registry::OrgId, settings::ClientDocuments};
+use crate::settings::ClientDocuments;
 
 /// The longest document, in bytes: what the draft recommends (section 6.6).
 const MAX_BYTES: usize = 5 * 1024;
@@ -29,7 +31,7 @@ const MAX_AGE: u64 = 3600;
 
 /// The documents that were fetched.
 pub(super) struct Documents {
-    cache: Cache<(OrgId, ClientId), ClientDocuments, Arc<OAuthClient>, ResolveError>,
+    cache: Cache<ClientId, ClientDocuments, Arc<OAuthClient>, ResolveError>,
     fetcher: Fetcher,
 }
 
@@ -38,41 +40,37 @@ impl Documents {
         Self { cache: Cache::default(), fetcher }
     }
 
-    /// The client whose document is at the URL `id`.
+    /// The client whose document is at the URL `id`. `vouched`, which is awaited only where it matters: whether an
+    /// administrator or a user of the organization named this client.
     pub(super) async fn get(
         &self,
-        org: &OrgId,
+        asking: &Asking<'_>,
         id: &ClientId,
-        settings: &ClientDocuments,
-        now: UnixTime,
+        vouched: impl Future<Output = bool>,
     ) -> Result<Arc<OAuthClient>, ResolveError> {
-        if !settings.enabled {
-            return Err(ResolveError::DocumentsOff);
-        }
         let url = HttpsUrl::document(id.as_str()).map_err(ResolveError::Url)?;
-        if !may_come_from(url.host_str(), settings) {
-            return Err(ResolveError::Domain);
-        }
-        let client = self.fetched(org, id, url, settings, now).await?;
-        if is_blocked(&client, settings) { Err(ResolveError::LocalOnly) } else { Ok(client) }
+        is_admitted(&url, asking.settings)?;
+        let client = self.fetched(asking, id, url, vouched).await?;
+        if is_blocked(&client, asking.settings) { Err(ResolveError::LocalOnly) } else { Ok(client) }
     }
 
     async fn fetched(
         &self,
-        org: &OrgId,
+        asking: &Asking<'_>,
         id: &ClientId,
         url: HttpsUrl,
-        settings: &ClientDocuments,
-        now: UnixTime,
+        vouched: impl Future<Output = bool>,
     ) -> Result<Arc<OAuthClient>, ResolveError> {
-        let key = (org.clone(), id.clone());
-        let known = match self.cache.known(&key, settings, now) {
-            Known::Fresh(client, _) => return Ok(client),
-            Known::Stale => true,
-            Known::Nothing => false,
-        };
+        let Asking { org, settings, now, .. } = *asking;
+        let known = self.cache.known(org, id, settings, now);
+        let is_known = known.is_some();
+        let (fresh, old) = known.map_or((None, None), |known| asking.judge(known));
+        if let Some(client) = fresh {
+            return Ok(client);
+        }
+        let vouched = vouched.await;
         let start = || {
-            if !self.fetcher.may_ask(org, &url, known) {
+            if !self.fetcher.may_ask(org, &url, is_known || vouched) {
                 return Err(ResolveError::Busy);
             }
             let (fetcher, settings) = (self.fetcher.clone(), settings.clone());
@@ -82,7 +80,8 @@ impl Documents {
                 Ok((Arc::new(client), age(answer.max_age)))
             })
         };
-        self.cache.fetch(key, settings.clone(), now, start).await.unwrap_or(Err(ResolveError::Busy))
+        let fetched = self.cache.fetch((org, id.clone()), settings.clone(), now, vouched, start).await;
+        asking.or_old(fetched.unwrap_or(Err(ResolveError::Busy)), old, id)
     }
 }
 

@@ -4,7 +4,7 @@ use lumoauth_core::{ClientId, uri::RedirectKind};
 
 use crate::{
     authserver::clients::{
-        Authentication, OAuthClient, ScopeLimit, Source,
+        Authentication, OAuthClient, ResolveError, ScopeLimit, Source,
         fetch::HttpsUrl,
         metadata::{Members, Metadata, MetadataError, Method},
     },
@@ -82,6 +82,28 @@ pub(super) fn may_come_from(host: &str, settings: &ClientDocuments) -> bool {
         None => host.eq_ignore_ascii_case(pattern),
     };
     settings.allowed_domains.is_empty() || settings.allowed_domains.iter().any(admits)
+}
+
+/// `cimd.enabled` and `cimd.allowedDomains`: whether anything that a stranger named may be fetched from this URL.
+pub(in crate::authserver::clients) fn is_admitted(
+    url: &HttpsUrl,
+    settings: &ClientDocuments,
+) -> Result<(), ResolveError> {
+    if !settings.enabled {
+        return Err(ResolveError::DocumentsOff);
+    }
+    if may_come_from(url.host_str(), settings) { Ok(()) } else { Err(ResolveError::Domain) }
+}
+
+/// `cimd.localhostRedirects`: whether a response may go there. A document lists what it likes, so it is the redirect URI
+/// of the request that counts.
+pub(in crate::authserver::clients) fn admits_redirect(
+    client: &OAuthClient,
+    redirect: RedirectKind,
+    settings: &ClientDocuments,
+) -> bool {
+    let of_document = matches!(client.source, Source::Document { .. });
+    !(of_document && settings.localhost_redirects == LocalhostRedirects::Block && redirect == RedirectKind::Loopback)
 }
 
 /// `cimd.localhostRedirects`: whether a client is refused because any program on the user's machine can pass for it.

@@ -1,15 +1,22 @@
-use lumoauth_core::{RedirectUri, ScopeSet};
+use std::future::ready;
+
+use lumoauth_core::{RedirectUri, ScopeSet, UnixTime, uri::RedirectKind};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{parse::parse, *};
+use super::{
+    parse::{may_come_from, parse},
+    *,
+};
 use crate::{
     authserver::clients::{
         Authentication, GrantTypes, Keys, ScopeLimit, Source,
+        asking::{TO_AUTHORIZE, TO_GO_ON},
         fetch::FetchError,
         metadata::MetadataError,
         testing::{Answer, LOOPBACK, Names, Origin},
     },
+    registry::OrgId,
     settings::LocalhostRedirects,
 };
 
@@ -164,7 +171,25 @@ fn what_a_document_may_say() {
 #[case("app.example", &[""], false)]
 fn allowed_domains(#[case] host: &str, #[case] patterns: &[&str], #[case] admitted: bool) {
     let allowed_domains = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-    assert_eq!(may_come_from(host, &ClientDocuments { allowed_domains, ..ClientDocuments::default() }), admitted);
+    let mut settings = ClientDocuments { allowed_domains, ..ClientDocuments::default() };
+    assert_eq!(may_come_from(host, &settings), admitted);
+    let url = HttpsUrl::parse(URL).unwrap();
+    settings.allowed_domains = vec!["other.example".to_owned()];
+    assert_eq!(is_admitted(&url, &settings), Err(ResolveError::Domain));
+    settings.enabled = false;
+    assert_eq!(is_admitted(&url, &settings), Err(ResolveError::DocumentsOff));
+}
+
+#[test]
+fn localhost_redirects() {
+    let (local, web) = (RedirectKind::Loopback, RedirectKind::Https);
+    let document = with(json!({"redirect_uris": ["http://127.0.0.1/cb", "https://app.example/never"]})).unwrap();
+    let dynamic = OAuthClient { source: Source::Dynamic, ..document.clone() };
+    let mut settings = ClientDocuments::default();
+    assert!(admits_redirect(&document, local, &settings));
+    settings.localhost_redirects = LocalhostRedirects::Block;
+    assert!(!admits_redirect(&document, local, &settings) && admits_redirect(&document, web, &settings));
+    assert!(admits_redirect(&dynamic, local, &settings), "they are not what cimd is about");
 }
 
 #[rstest]
@@ -202,7 +227,17 @@ impl Site {
     }
 
     async fn get_at(&self, now: u64) -> Result<Arc<OAuthClient>, ResolveError> {
-        self.documents.get(&self.org, &self.id, &self.settings, NOW.plus(now)).await
+        self.get(&self.id, (now, TO_GO_ON), false).await
+    }
+
+    async fn get(
+        &self,
+        id: &ClientId,
+        (now, patience): (u64, u64),
+        vouched: bool,
+    ) -> Result<Arc<OAuthClient>, ResolveError> {
+        let asking = Asking { org: &self.org, settings: &self.settings, now: NOW.plus(now), patience };
+        self.documents.get(&asking, id, ready(vouched)).await
     }
 }
 
@@ -237,9 +272,44 @@ async fn neither_errors_nor_invalid_documents_are_kept() {
     site.origin.says(Answer::json(&site.document()));
     assert!(site.get_at(0).await.is_ok());
     assert_eq!(site.origin.connections(), 3);
-    site.origin.says(Answer::with(500, "", b""));
+    site.origin.says(Answer::with(410, "", b""));
     assert!(site.get_at(299).await.is_ok());
     assert!(site.get_at(300).await.is_err(), "a document that has gone is not used any longer");
+}
+
+#[tokio::test]
+async fn the_last_good_document_outlives_a_failing_host() {
+    let site = Site::new().await;
+    assert!(site.get_at(0).await.is_ok());
+    site.origin.says(Answer::with(500, "", b""));
+    let failed = Err(ResolveError::Unreachable(FetchError::Status(500)));
+    assert!(site.get_at(300).await.is_ok() && site.get_at(329).await.is_ok());
+    assert_eq!(site.origin.connections(), 2, "it is given time to recover");
+    for (patience, last) in [(TO_AUTHORIZE, 3599), (TO_GO_ON, 86_399)] {
+        assert!(site.get(&site.id, (last, patience), false).await.is_ok());
+        assert_eq!(site.get(&site.id, (last + 1, patience), false).await, failed);
+    }
+    let mut invalid = site.document();
+    invalid["redirect_uris"] = json!([]);
+    for ends in [Answer::with(404, "", b""), Answer::with(410, "", b""), Answer::json(&invalid)] {
+        site.origin.says(Answer::json(&site.document()));
+        assert!(site.get_at(100_000).await.is_ok());
+        site.origin.says(ends);
+        assert!(site.get_at(100_300).await.is_err());
+        site.origin.says(Answer::with(500, "", b""));
+        assert_eq!(site.get_at(100_300).await, failed, "it does not come back");
+    }
+}
+
+#[tokio::test]
+async fn strangers_do_not_take_a_client_offline() {
+    let site = Site::new().await;
+    for n in 0..20 {
+        let nonsense = ClientId::parse(&site.origin.url(&format!("/x{n}"))).unwrap();
+        assert!(site.get(&nonsense, (0, TO_AUTHORIZE), false).await.is_err());
+    }
+    assert_eq!(site.get_at(0).await, Err(ResolveError::Busy));
+    assert!(site.get(&site.id, (0, TO_AUTHORIZE), true).await.is_ok(), "somebody vouches for it");
 }
 
 #[tokio::test]
@@ -283,5 +353,7 @@ async fn organizations_do_not_share_documents() {
     let site = Site::new().await;
     assert!(site.get_at(0).await.is_ok());
     let other = OrgId::parse("other").unwrap();
-    assert!(site.documents.get(&other, &site.id, &ClientDocuments::default(), NOW).await.is_err());
+    let settings = ClientDocuments::default();
+    let asking = Asking { org: &other, settings: &settings, now: NOW, patience: TO_GO_ON };
+    assert!(site.documents.get(&asking, &site.id, ready(false)).await.is_err());
 }

@@ -105,9 +105,14 @@ impl FetchError {
     pub(crate) fn is_passing(self) -> bool {
         match self {
             Self::Resolve | Self::SpecialUse | Self::Connect | Self::Timeout | Self::Broken | Self::CaBundle => true,
-            Self::Status(status) => status == 429 || status >= 500,
+            Self::Status(status) => matches!(status, 408 | 429 | 500..),
             Self::ContentType | Self::Encoding | Self::TooLarge => false,
         }
+    }
+
+    /// Whether it says nothing about the document: its host, or what is between, does not work as it should.
+    pub(super) fn is_outage(self) -> bool {
+        self.is_passing() && !matches!(self, Self::SpecialUse | Self::CaBundle)
     }
 }
 
@@ -122,7 +127,7 @@ pub(super) struct Fetched {
 /// The addresses of a host name.
 type Addresses<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 
-/// Looks up host names.
+/// Looks up host names, which end in a dot.
 pub(super) trait Resolve: Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str) -> Addresses<'a>;
 }
@@ -163,9 +168,9 @@ impl Fetcher {
         Self { resolver, ..Self::default() }
     }
 
-    /// Whether `url` may be fetched for `org` now; `known`: it gave something good before.
+    /// Whether `url` may be fetched for `org` now; `known`: it gave something good before, or somebody vouches for it.
     pub(super) fn may_ask(&self, org: &OrgId, url: &HttpsUrl, known: bool) -> bool {
-        self.limits.allow(org, url, known)
+        self.limits.allow(org, url, known, std::time::Instant::now())
     }
 
     /// The document at `url`, of at most `max_bytes`. Of `settings` only the allowed ranges and the CA bundle count.
@@ -213,7 +218,7 @@ impl Fetcher {
         let addresses = match url.host() {
             Host::Ipv4(address) => vec![address.into()],
             Host::Ipv6(address) => vec![address.into()],
-            Host::Domain(name) => self.resolver.resolve(name).await.map_err(|_| FetchError::Resolve)?,
+            Host::Domain(name) => self.resolver.resolve(&absolute(name)).await.map_err(|_| FetchError::Resolve)?,
         };
         if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
             return Err(FetchError::Resolve);
@@ -221,6 +226,12 @@ impl Fetcher {
         let fine = addresses.iter().all(|address| address::may_connect(*address, &settings.allowed_cidrs));
         if fine { Ok(addresses) } else { Err(FetchError::SpecialUse) }
     }
+}
+
+/// A name with its last dot (RFC 1034 §3.1), so that no search domain is tried: in a pod, the Service `app` of a
+/// namespace `example` would else answer for `app.example`.
+fn absolute(name: &str) -> String {
+    format!("{name}.")
 }
 
 /// Connects to the first address that answers.

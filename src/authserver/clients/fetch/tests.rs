@@ -44,6 +44,16 @@ async fn it_asks_plainly_and_once() {
     }
 }
 
+#[tokio::test]
+async fn no_search_domain_answers_for_a_host() {
+    let origin = Origin::start(Answer::json(&json!({}))).await;
+    let names = Names::new(&[&[LOOPBACK]]);
+    let result = fetcher(&names).get(&url(&origin.url("/c.json")), MAX, &origin.reachable()).await;
+    assert!(result.is_ok(), "the certificate need not name it with a dot: {result:?}");
+    assert_eq!(*names.names.lock().unwrap(), ["app.example."]);
+    assert!(!origin.requests()[0].contains("app.example."), "nor is it asked for with one");
+}
+
 /// Row 78 of the attacks: 40 hosts and more, as names that resolve there and as addresses.
 #[tokio::test]
 async fn special_use_addresses_are_never_connected_to() {

@@ -89,6 +89,9 @@ async fn revoking_a_client(database: &Database) {
     let of_bot = StatusIndex { list: block.list, index: block.first + BLOCK_SIZE - 1 };
     assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([app.clone(), bot.clone()]));
     assert!(store.clients_holding(&other_org()).await.unwrap().is_empty());
+    for (org, client, in_use) in [(org(), &app, true), (org(), &bot, false), (other_org(), &app, false)] {
+        assert_eq!(store.is_client_in_use(&org, client).await.unwrap(), in_use);
+    }
 
     for id in [&app, &bot] {
         store.revoke_client(&other_org(), id, NOW).await.unwrap();
@@ -98,6 +101,7 @@ async fn revoking_a_client(database: &Database) {
     assert!(is_revoked(&store, &held).await && !store.is_revoked(&org(), of_bot).await.unwrap());
     assert_eq!(store.code(&org(), &Digest::of("code"), NOW).await.unwrap(), None);
     assert_eq!(store.consents(&org(), &ada.id).await.unwrap(), []);
+    assert!(!store.is_client_in_use(&org(), &app).await.unwrap());
     assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([bot.clone()]));
     store.revoke_client(&org(), &bot, NOW).await.unwrap();
     assert!(store.is_revoked(&org(), of_bot).await.unwrap());
