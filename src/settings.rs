@@ -181,6 +181,16 @@ pub enum SettingsError {
     /// `limits.statusMaxAge` is useless or unsafe.
     #[error("limits.statusMaxAge must be between 1m and 24h")]
     StatusMaxAge,
+    /// What an organization has of its own.
+    #[error("orgs.{org}.{member} {must}")]
+    Org {
+        /// Whose.
+        org: OrgId,
+        /// Which member, as a path below that of the organization.
+        member: &'static str,
+        /// What it must be.
+        must: &'static str,
+    },
 }
 
 impl Settings {
@@ -191,6 +201,9 @@ impl Settings {
             return Err(SettingsError::PublicUrlPath(settings.public_url));
         }
         settings.limits.check()?;
+        for (id, org) in &settings.orgs {
+            org.check().map_err(|(member, must)| SettingsError::Org { org: id.clone(), member, must })?;
+        }
         Ok(settings)
     }
 
@@ -300,6 +313,13 @@ mod tests {
     #[case::org_name("publicUrl: https://as.example\nsidecarImage: a:1\norgs: {Acme: {}}\n", false)]
     fn only_settings_are_read(#[case] text: &str, #[case] good: bool) {
         assert_eq!(Settings::parse(text).is_ok(), good);
+    }
+
+    #[test]
+    fn what_an_organization_has_of_its_own_is_judged() {
+        let error = Settings::parse(&format!("{GOOD}orgs: {{good: {{}}, acme: {{dcr: {{unusedHours: 0}}}}}}\n"));
+        let told = error.unwrap_err().to_string();
+        assert!(told.starts_with("orgs.acme.dcr.unusedHours must be at least 1"), "{told}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ mod token;
 mod upkeep;
 
 pub use authority::{Authority, REGISTRY_SCOPE};
-pub use clients::{Clients, warn_of_allowed_ranges};
+pub use clients::{Clients, warn_of_unsafe_settings};
 pub use clock::{Clock, SystemClock};
 pub use disabled::DisabledClients;
 pub use metrics::Metrics;

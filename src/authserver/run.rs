@@ -15,7 +15,7 @@ use super::{
     router, serve,
     store::Store,
     upkeep::{follow_clients, upkeep},
-    warn_of_allowed_ranges,
+    warn_of_unsafe_settings,
 };
 use crate::{
     admin::{self, Admin},
@@ -74,7 +74,7 @@ async fn run_with(
     let certificate = Arc::new(Certificate::default());
     let (sender, authority) = watch::channel(None);
     let files = Files::new(&options, settings.clone(), Arc::clone(&certificate), sender, metrics.clone());
-    let warning = warn_of_allowed_ranges(settings.clone(), shutdown.clone());
+    let warning = warn_of_unsafe_settings(settings.clone(), shutdown.clone());
     let following =
         [tokio::spawn(following_settings), tokio::spawn(files.follow(shutdown.clone())), tokio::spawn(warning)];
 

@@ -192,7 +192,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Lo
         clock: Arc::new(SystemClock),
         metrics,
     };
-    tokio::spawn(authserver::warn_of_allowed_ranges(state.settings.clone(), shutdown.clone()));
+    tokio::spawn(authserver::warn_of_unsafe_settings(state.settings.clone(), shutdown.clone()));
     let following = tokio::spawn(authserver::follow_clients(state.clone(), shutdown.clone()));
     let mut authorization_server = serve(listener, state, &shutdown);
 

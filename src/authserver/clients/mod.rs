@@ -9,18 +9,18 @@ mod document;
 mod fetch;
 mod keys;
 mod metadata;
-mod ranges;
 mod registered;
 pub(super) mod registration;
 mod resolve;
 #[cfg(test)]
 mod testing;
+mod unsafe_settings;
 
 use std::{fmt, sync::Arc};
 
 #[cfg(test)]
 pub(super) use self::fetch::FetchError;
-pub use self::ranges::warn_of_allowed_ranges;
+pub use self::unsafe_settings::warn_of_unsafe_settings;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
     resolve::{ResolveError, check_redirect, key_set, resolve, resolve_to_authorize},

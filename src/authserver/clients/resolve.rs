@@ -150,7 +150,7 @@ async fn resolve_within(
 
 /// Whether an administrator named this very client, or a user of the organization agreed to it: strangers who keep us
 /// busy are not in its way.
-async fn is_vouched_for(state: &State, org: &Org, id: &ClientId) -> bool {
+pub(super) async fn is_vouched_for(state: &State, org: &Org, id: &ClientId) -> bool {
     let exactly = ClientPattern::Exact(id.clone());
     let names = |target: &Target| target.server.policy.allowed_clients().is_some_and(|list| list.contains(&exactly));
     // Where the store fails, it was logged there, and nothing can be given to anybody anyway.

@@ -1,5 +1,4 @@
-//! Says loudly that documents may be fetched from inside the network: whoever can name a client can then make the
-//! authorization server ask there.
+//! Says aloud which organizations have documents of clients fetched with less care than there is by default.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,16 +8,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{registry::OrgId, settings::Settings};
 
-/// `cimd.allowedCidrs` of the organizations that have some.
-type Ranges = BTreeMap<OrgId, Vec<IpNet>>;
+/// What there is to warn of, of one organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Unsafe {
+    /// `cimd.allowedCidrs`: whoever can name a client can then make the authorization server ask there.
+    ranges: Vec<IpNet>,
+    /// `cimd.caBundle`: whoever holds its keys can then pass for the host of any document.
+    ca_bundle: String,
+}
 
-/// Logs a warning for each organization with `cimd.allowedCidrs`, now and after every change, until `shutdown`.
-pub async fn warn_of_allowed_ranges(mut settings: watch::Receiver<Arc<Settings>>, shutdown: CancellationToken) {
-    let mut known = Ranges::new();
+/// Logs a warning for each organization with `cimd.allowedCidrs` or `cimd.caBundle`, now and after every change, until
+/// `shutdown`.
+pub async fn warn_of_unsafe_settings(mut settings: watch::Receiver<Arc<Settings>>, shutdown: CancellationToken) {
+    let mut known = BTreeMap::new();
     loop {
-        let newest = allowed(&settings.borrow_and_update());
-        for (org, ranges) in new(&known, &newest) {
-            tracing::warn!(%org, ?ranges, "unsafe: cimd.allowedCidrs lets strangers have documents fetched from there");
+        let newest = unsafe_settings(&settings.borrow_and_update());
+        for (org, change) in changes(&known, &newest) {
+            match change {
+                Change::Ranges(ranges) => tracing::warn!(
+                    %org, ?ranges, "unsafe: cimd.allowedCidrs lets strangers have documents fetched from there"
+                ),
+                Change::CaBundle => tracing::warn!(
+                    %org, "unsafe: whoever holds a key of cimd.caBundle can pass for the host of any client's document"
+                ),
+            }
         }
         known = newest;
         if !matches!(shutdown.run_until_cancelled(settings.changed()).await, Some(Ok(()))) {
@@ -27,37 +40,74 @@ pub async fn warn_of_allowed_ranges(mut settings: watch::Receiver<Arc<Settings>>
     }
 }
 
-fn allowed(settings: &Settings) -> Ranges {
-    let ranges = |(org, settings): (&OrgId, &crate::settings::OrgSettings)| {
-        let ranges = &settings.cimd.allowed_cidrs;
-        (!ranges.is_empty()).then(|| (org.clone(), ranges.clone()))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change<'a> {
+    Ranges(&'a [IpNet]),
+    CaBundle,
+}
+
+fn unsafe_settings(settings: &Settings) -> BTreeMap<OrgId, Unsafe> {
+    let of = |settings: &crate::settings::OrgSettings| Unsafe {
+        ranges: settings.cimd.allowed_cidrs.clone(),
+        ca_bundle: settings.cimd.ca_bundle.clone(),
     };
-    settings.orgs.iter().filter_map(ranges).collect()
+    settings.orgs.iter().map(|(org, settings)| (org.clone(), of(settings))).collect()
 }
 
 /// What was not said yet.
-fn new<'a>(known: &'a Ranges, newest: &'a Ranges) -> impl Iterator<Item = (&'a OrgId, &'a Vec<IpNet>)> {
-    newest.iter().filter(|(org, ranges)| known.get(*org) != Some(*ranges))
+fn changes<'a>(known: &BTreeMap<OrgId, Unsafe>, newest: &'a BTreeMap<OrgId, Unsafe>) -> Vec<(&'a OrgId, Change<'a>)> {
+    let mut changes = Vec::new();
+    for (org, Unsafe { ranges, ca_bundle }) in newest {
+        let before = known.get(org);
+        if !ranges.is_empty() && before.is_none_or(|before| before.ranges != *ranges) {
+            changes.push((org, Change::Ranges(ranges)));
+        }
+        if !ca_bundle.is_empty() && before.is_none_or(|before| before.ca_bundle != *ca_bundle) {
+            changes.push((org, Change::CaBundle));
+        }
+    }
+    changes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::OrgSettings;
+    use lumoauth_core::IssuerUrl;
 
-    fn settings(orgs: &str) -> Ranges {
-        allowed(&Settings::parse(&format!("publicUrl: https://as.example\nsidecarImage: a:1\norgs: {orgs}\n")).unwrap())
+    fn settings(orgs: &[(&str, &[&str], &str)]) -> BTreeMap<OrgId, Unsafe> {
+        let mut settings = Settings::of(IssuerUrl::parse("https://as.example").unwrap());
+        for (org, ranges, bundle) in orgs {
+            let mut own = OrgSettings::default();
+            own.cimd.allowed_cidrs = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            own.cimd.ca_bundle = (*bundle).to_owned();
+            settings.orgs.insert(OrgId::parse(org).unwrap(), own);
+        }
+        unsafe_settings(&settings)
     }
 
     #[test]
     fn each_change_is_said_once() {
-        let none = settings("{acme: {}, other: {cimd: {allowedCidrs: []}}}");
-        let one = settings("{acme: {cimd: {allowedCidrs: [10.0.0.0/8]}}, other: {}}");
-        let other = settings("{acme: {cimd: {allowedCidrs: [10.0.0.0/8, \"fd00::/8\"]}}}");
-        let said = |known, newest| new(known, newest).map(|(org, _)| org.to_string()).collect::<Vec<_>>();
-        assert!(none.is_empty());
-        assert_eq!(said(&none, &one), ["acme"]);
-        assert!(said(&one, &one).is_empty());
-        assert_eq!(said(&one, &other), ["acme"]);
-        assert!(said(&one, &none).is_empty());
+        let nothing = BTreeMap::new();
+        let none = settings(&[("acme", &[], ""), ("other", &[], "")]);
+        let range = settings(&[("acme", &["10.0.0.0/8"], ""), ("other", &[], "")]);
+        let ranges = settings(&[("acme", &["10.0.0.0/8", "fd00::/8"], "")]);
+        let bundle = settings(&[("acme", &["10.0.0.0/8"], "one")]);
+        let other_bundle = settings(&[("acme", &["10.0.0.0/8"], "two")]);
+        let said = |known, newest| {
+            let changes = changes(known, newest);
+            changes.iter().map(|(org, change)| (org.to_string(), *change == Change::CaBundle)).collect::<Vec<_>>()
+        };
+        let acme = |is_bundle: bool| vec![("acme".to_owned(), is_bundle)];
+        assert_eq!(said(&none, &none), []);
+        assert_eq!(said(&nothing, &none), []);
+        assert_eq!(said(&none, &range), acme(false));
+        assert_eq!(said(&range, &range), []);
+        assert_eq!(said(&range, &ranges), acme(false));
+        assert_eq!(said(&range, &bundle), acme(true));
+        assert_eq!(said(&bundle, &bundle), []);
+        assert_eq!(said(&bundle, &other_bundle), acme(true));
+        assert_eq!(said(&bundle, &none), []);
+        assert_eq!(said(&nothing, &bundle).len(), 2);
     }
 }

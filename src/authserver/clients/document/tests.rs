@@ -1,5 +1,7 @@
 use std::future::ready;
 
+use axum::body::Body;
+use http::Request;
 use lumoauth_core::{RedirectUri, ScopeSet, UnixTime, uri::RedirectKind};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -9,12 +11,16 @@ use super::{
     *,
 };
 use crate::{
-    authserver::clients::{
-        Authentication, GrantTypes, Keys, ScopeLimit, Source,
-        asking::{TO_AUTHORIZE, TO_GO_ON},
-        fetch::FetchError,
-        metadata::MetadataError,
-        testing::{Answer, LOOPBACK, Names, Origin},
+    authserver::{
+        clients::{
+            Authentication, Clients, GrantTypes, Keys, ScopeLimit, Source,
+            asking::{TO_AUTHORIZE, TO_GO_ON},
+            fetch::FetchError,
+            metadata::MetadataError,
+            testing::{Answer, LOOPBACK, Names, Origin},
+        },
+        router,
+        testing::World,
     },
     registry::OrgId,
     settings::LocalhostRedirects,
@@ -356,4 +362,29 @@ async fn organizations_do_not_share_documents() {
     let settings = ClientDocuments::default();
     let asking = Asking { org: &other, settings: &settings, now: NOW, patience: TO_GO_ON };
     assert!(site.documents.get(&asking, &site.id, ready(false)).await.is_err());
+}
+
+/// A document that lists an https URI beside those on loopback is asked for a response on loopback.
+#[tokio::test]
+async fn a_dummy_redirect_uri_does_not_lift_the_block() {
+    let site = Site::new().await;
+    let mut document = site.document();
+    document["redirect_uris"] = json!(["http://127.0.0.1/cb", "https://app.example/never"]);
+    site.origin.says(Answer::json(&document));
+    let mut world = World::new();
+    world.state.clients = Clients::new(Fetcher::resolving(Names::new(&[&[LOOPBACK]])));
+    world.router = router(world.state.clone());
+    let status = async |redirect: &str| {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("client_id", site.id.as_str()), ("redirect_uri", redirect)])
+            .finish();
+        let path = format!("/orgs/acme/api/v1/oauth/authorize?{query}");
+        world.send(Request::get(path).body(Body::empty()).unwrap()).await.status.as_u16()
+    };
+    let (local, web) = ("http://127.0.0.1:4000/cb", "https://app.example/never");
+    for (block, of_local) in [(LocalhostRedirects::Warn, 303), (LocalhostRedirects::Block, 403)] {
+        let cimd = ClientDocuments { localhost_redirects: block, ..site.settings.clone() };
+        world.set_org(|org| org.cimd = cimd);
+        assert_eq!((status(local).await, status(web).await), (of_local, 303), "{block:?}");
+    }
 }

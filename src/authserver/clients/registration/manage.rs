@@ -1,7 +1,10 @@
 //! What a client may do with its own registration (RFC 7592): read it, replace it, delete it.
 
 use axum::{
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{
+        Path, State as Extract,
+        rejection::{BytesRejection, PathRejection},
+    },
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -18,17 +21,18 @@ use crate::authserver::{
     store::Registration,
 };
 
-type PathNames = Path<(String, String)>;
+/// Organization and client. What is no text names no client.
+type PathNames = Result<Path<(String, String)>, PathRejection>;
 
 /// Answers `GET connect/register/{client}`.
 pub(crate) async fn read(
     Extract(state): Extract<State>,
     org: Result<Org, OrgError>,
-    Path((_, client)): PathNames,
+    names: PathNames,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let org = org.map_err(ApiError::unknown_tenant)?;
-    let (registration, token) = held(&state, &org, &client, &headers).await?;
+    let (registration, token) = held(&state, &org, &names, &headers).await?;
     let metadata = stored(&registration).ok_or(Refused::Internal)?;
     let Registration { id, created_at, .. } = &registration;
     Ok(private(&information(&org, id, *created_at, metadata.to_members(), token)))
@@ -38,12 +42,12 @@ pub(crate) async fn read(
 pub(crate) async fn update(
     Extract(state): Extract<State>,
     org: Result<Org, OrgError>,
-    Path((_, client)): PathNames,
+    names: PathNames,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let org = org.map_err(ApiError::unknown_tenant)?;
-    let result = replace(&state, &org, &client, &headers, body).await;
+    let result = replace(&state, &org, &names, &headers, body).await;
     audit(&org, "registration_update", result.as_ref().map(|(id, _)| id));
     Ok(private(&result?.1))
 }
@@ -52,18 +56,18 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
     org: Result<Org, OrgError>,
-    Path((_, client)): PathNames,
+    names: PathNames,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let org = org.map_err(ApiError::unknown_tenant)?;
-    let result = forget(&state, &org, &client, &headers).await;
+    let result = forget(&state, &org, &names, &headers).await;
     audit(&org, "registration_delete", result.as_ref());
     result?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn forget(state: &State, org: &Org, client: &str, headers: &HeaderMap) -> Result<ClientId, Refused> {
-    let (registration, _) = held(state, org, client, headers).await?;
+async fn forget(state: &State, org: &Org, names: &PathNames, headers: &HeaderMap) -> Result<ClientId, Refused> {
+    let (registration, _) = held(state, org, names, headers).await?;
     state.store.delete_registration(&org.id, &registration.id, org.now).await?;
     Ok(registration.id)
 }
@@ -73,13 +77,13 @@ async fn forget(state: &State, org: &Org, client: &str, headers: &HeaderMap) -> 
 async fn replace(
     state: &State,
     org: &Org,
-    client: &str,
+    names: &PathNames,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(ClientId, Map<String, Value>), Refused> {
-    let (registration, token) = held(state, org, client, headers).await?;
+    let (registration, token) = held(state, org, names, headers).await?;
     state.clients.0.registrations.check(&org.id)?;
-    let Request { members, metadata, method } = Request::read(headers, body)?;
+    let Request { members, metadata, method } = Request::read(headers, body, &org.settings(state).cimd)?;
     for fixed in
         ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"]
     {
@@ -112,13 +116,14 @@ async fn replace(
 async fn held<'a>(
     state: &State,
     org: &Org,
-    client: &str,
+    names: &PathNames,
     headers: &'a HeaderMap,
 ) -> Result<(Registration, &'a str), Refused> {
     let Presented::Token(token) = bearer::presented(headers, &Uri::default()) else {
         return Err(Refused::RegistrationToken);
     };
     let presented = Digest::of(token);
+    let Ok(Path((_, client))) = names else { return Err(Refused::RegistrationToken) };
     let id = ClientId::parse(client).map_err(|_| Refused::RegistrationToken)?;
     let found = state.store.registration(&org.id, &id, org.now).await?;
     let held = found.filter(|registration| registration.access_token == presented);

@@ -32,6 +32,7 @@ use crate::authserver::{
     org::{Org, OrgError, State},
     store::{NewRegistration, Registered},
 };
+use crate::settings::OrgSettings;
 
 /// Begins the identifiers of these clients, so that nothing else is taken for one.
 pub(super) const PREFIX: &str = "dcr_";
@@ -56,10 +57,10 @@ async fn create(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(ClientId, Map<String, Value>), Refused> {
-    let settings = org.settings(state).dcr;
+    let OrgSettings { dcr: settings, cimd } = org.settings(state);
     admit(&settings, headers)?;
     state.clients.0.registrations.check(&org.id)?;
-    let Request { metadata, method, .. } = Request::read(headers, body)?;
+    let Request { metadata, method, .. } = Request::read(headers, body, &cimd)?;
     let id = new_id()?;
     let secret = method.uses_secret().then(|| Artefact::generate(Kind::ClientSecret)).transpose()?;
     let token = Artefact::generate(Kind::RegistrationToken)?;

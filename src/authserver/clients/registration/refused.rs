@@ -38,6 +38,9 @@ pub(crate) enum Refused {
     /// `private_key_jwt` without keys.
     #[error("token_endpoint_auth_method private_key_jwt needs jwks or jwks_uri")]
     NoKeys,
+    /// `cimd.enabled` or `cimd.allowedDomains` keep us from fetching the keys.
+    #[error("keys are not fetched from the host of jwks_uri here: use jwks")]
+    JwksUri,
     /// RFC 7592 §2.2: what a client may not send along.
     #[error("{0} may not be part of an update")]
     Fixed(&'static str),
@@ -71,7 +74,7 @@ impl Refused {
             Self::TooOften { .. } | Self::TooMany => "too_many_requests",
             Self::NotJson | Self::TooLarge => "invalid_request",
             Self::Metadata(error) if error.is_redirect_uri() => "invalid_redirect_uri",
-            Self::Metadata(_) | Self::NoKeys | Self::Fixed(_) | Self::Other(_) | Self::MethodChange => {
+            Self::Metadata(_) | Self::NoKeys | Self::JwksUri | Self::Fixed(_) | Self::Other(_) | Self::MethodChange => {
                 "invalid_client_metadata"
             }
             Self::Store(_) => "temporarily_unavailable",

@@ -6,11 +6,14 @@ use http::HeaderMap;
 
 use super::{
     super::{
+        Keys,
+        document::is_admitted,
         fetch::is_json,
         metadata::{Members, Metadata, MetadataError, Method},
     },
     Refused,
 };
+use crate::settings::ClientDocuments;
 
 /// What a client asks for, and may have.
 pub(super) struct Request {
@@ -24,7 +27,11 @@ pub(super) struct Request {
 
 impl Request {
     /// Reads and judges a request.
-    pub(super) fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Self, Refused> {
+    pub(super) fn read(
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+        settings: &ClientDocuments,
+    ) -> Result<Self, Refused> {
         if !is_json(headers) {
             return Err(Refused::NotJson);
         }
@@ -37,6 +44,9 @@ impl Request {
         let method = *metadata.method.get_or_insert(Method::SecretBasic);
         if method == Method::PrivateKeyJwt && metadata.keys.is_none() {
             return Err(Refused::NoKeys);
+        }
+        if let Some(Keys::Uri(url)) = &metadata.keys {
+            is_admitted(url, settings).map_err(|_| Refused::JwksUri)?;
         }
         // SDKs register with the scopes of the first challenge and never update it: taken as a limit, a client could not
         // step up. What a person allows, and what the server grants them, is the limit.

@@ -2,20 +2,23 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Method, Request, header};
-use lumoauth_core::{ClientId, UnixTime, digest, pkce::CodeChallenge};
+use lumoauth_core::{ClientId, UnixTime, digest, pkce::CodeChallenge, token::Algorithm};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::super::{Authentication, OAuthClient, ResolveError, ScopeLimit, Source, resolve};
+use super::super::{
+    Authentication, OAuthClient, ResolveError, ScopeLimit, Source, key_set,
+    resolve::{is_vouched_for, resolve},
+};
 use crate::{
     authserver::{
         artefact::Digest,
         org::Org,
         store::{GrantId, NewCode, NewGrant, NewUser, PasswordHash, Redeemed, StatusIndex, UserName},
-        testing::{ISSUER, NOW, Reply, World, id_of},
+        testing::{ISSUER, NOW, Reply, World, id_of, invoices, server},
     },
     registry::OrgId,
-    settings::{DynamicRegistration, RegistrationMode},
+    settings::{ClientDocuments, DynamicRegistration, RegistrationMode},
 };
 
 const PATH: &str = "/orgs/acme/api/v1/connect/register";
@@ -155,6 +158,60 @@ async fn row_68_each_scheme(#[case] uri: &str) {
 #[tokio::test]
 async fn rfc7591_3_2_2_errors(#[case] body: Value, #[case] error: &str) {
     post(&world(|_| {}), &body).await.assert_error(400, error);
+}
+
+/// What is fetched for a client that registered itself is bounded like what is fetched for one with a document.
+#[tokio::test]
+async fn keys_are_fetched_from_admitted_hosts_only() {
+    let world = world(|_| {});
+    let mut body = minimal();
+    body["token_endpoint_auth_method"] = json!("private_key_jwt");
+    body["jwks_uri"] = json!("https://keys.example/jwks.json");
+    let document = registered(&world, &body).await;
+    let known = client(&world, document["client_id"].as_str().unwrap()).await.unwrap();
+    let restrictions: [(fn(&mut ClientDocuments), _); 2] = [
+        (|cimd| cimd.allowed_domains = vec!["app.example".to_owned()], ResolveError::Domain),
+        (|cimd| cimd.enabled = false, ResolveError::DocumentsOff),
+    ];
+    for (restrict, error) in restrictions {
+        world.set_org(|org| restrict(&mut org.cimd));
+        post(&world, &body).await.assert_error(400, "invalid_client_metadata");
+        let (path, token) = management(&document);
+        let mut update = body.clone();
+        update["client_id"] = document["client_id"].clone();
+        let reply = send(&world, Method::PUT, &path, Some(&token), &update.to_string()).await;
+        reply.assert_error(400, "invalid_client_metadata");
+        let org = Org::find(&world.state, "acme").unwrap();
+        let keys = key_set(&world.state, &org, &known, (None, Algorithm::ES256)).await;
+        assert_eq!(keys.err(), Some(error));
+    }
+    world.set_org(|org| {
+        org.cimd.enabled = true;
+        org.cimd.allowed_domains = vec!["*.example".to_owned()];
+    });
+    assert_eq!(post(&world, &body).await.status, 201);
+}
+
+/// A client that people use is not in the way of strangers, nor they in its.
+#[tokio::test]
+async fn a_client_that_is_named_or_in_use_is_vouched_for() {
+    let mut world = world(|_| {});
+    let org = Org::find(&world.state, "acme").unwrap();
+    let id = |text: &str| ClientId::parse(text).unwrap();
+    let used = id("https://app.example/used.json");
+    assert!(!is_vouched_for(&world.state, &org, &used).await);
+    redeem_a_code(&world, used.clone()).await;
+    assert!(is_vouched_for(&world.state, &org, &used).await);
+    assert!(!is_vouched_for(&world.state, &Org::find(&world.state, "other").unwrap(), &used).await);
+
+    let (named, below) = (id("https://named.example/c.json"), id("https://host.example/c.json"));
+    let mut spec = invoices();
+    spec["allowedClients"] = json!([named, "https://host.example/*"]);
+    world.put_server(server("acme", "invoices", &spec));
+    world.publish();
+    let org = Org::find(&world.state, "acme").unwrap();
+    assert!(is_vouched_for(&world.state, &org, &named).await);
+    assert!(!is_vouched_for(&world.state, &org, &below).await, "anybody can think of URLs of a host");
 }
 
 #[tokio::test]
@@ -306,6 +363,14 @@ async fn rfc7592_2_whoever_is_not_the_client() {
     assert!(replies.windows(2).all(|pair| pair[0] == pair[1]), "all the same: {replies:?}");
     let (path, token) = management(&one);
     assert_eq!(send(&world, Method::GET, &path, Some(&token), "").await.status, 200, "nothing has happened to it");
+}
+
+#[tokio::test]
+async fn paths_that_are_no_text() {
+    let world = world(|_| {});
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        send(&world, method, &format!("{PATH}/%FF"), Some("x"), "{}").await.assert_error(404, "invalid_tenant");
+    }
 }
 
 #[tokio::test]
