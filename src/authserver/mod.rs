@@ -40,6 +40,7 @@ pub mod store;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod token;
 mod upkeep;
 

@@ -13,8 +13,8 @@ use axum::{
 use bytes::BytesMut;
 use futures::StreamExt as _;
 use http::{
-    HeaderValue, Method,
-    header::{RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    HeaderValue, Method, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 use tokio::time::timeout;
 use tower_http::{
@@ -28,6 +28,7 @@ use super::{
     errors::{ApiError, Outcome},
     introspect, metadata,
     org::State,
+    pages::Problem,
     people::account,
     prm, registry_api, revoke, status, token,
 };
@@ -175,10 +176,31 @@ async fn count(
     next: Next,
 ) -> Response {
     let name = path.and_then(|path| counting.names.get(path.as_str()).copied());
-    let response = next.run(request).await;
+    let response = for_people(name, next.run(request).await);
     let outcome = response.extensions().get::<Outcome>().map_or("ok", |outcome| outcome.0);
     counting.metrics.request(name.unwrap_or("other"), outcome);
     response
+}
+
+/// The endpoints that people open in a browser.
+const PAGES: [&str; 2] = ["authorize", "account"];
+
+/// What is refused around the handlers, as a page where people would read it.
+fn for_people(name: Option<&str>, response: Response) -> Response {
+    if !name.is_some_and(|name| PAGES.contains(&name)) {
+        return response;
+    }
+    if response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
+        return response;
+    }
+    let problem = match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::Method,
+        StatusCode::REQUEST_TIMEOUT => Problem::TooSlow,
+        StatusCode::SERVICE_UNAVAILABLE => Problem::NoAnswer,
+        status if status.is_client_error() => Problem::BadForm,
+        _ => Problem::Internal,
+    };
+    problem.into_response()
 }
 
 async fn finish(mut response: Response) -> Response {
@@ -192,7 +214,6 @@ mod tests {
 
     use axum::body;
     use futures::stream;
-    use http::StatusCode;
     use rstest::rstest;
     use tower::ServiceExt as _;
 
@@ -229,5 +250,24 @@ mod tests {
         let response = router.oneshot(http::Request::post("/").body(Body::from("a")).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[rstest]
+    #[case::wrong_method(ApiError::method_not_allowed(), 405, "cannot be asked like that")]
+    #[case::timeout(ApiError::too_slow(), 408, "took too long")]
+    #[case::broken_off(ApiError::broken_off(), 400, "cannot be read")]
+    #[case::no_answer(ApiError::unavailable(), 503, "No answer in time")]
+    #[case::panic(ApiError::internal(), 500, "Something went wrong")]
+    #[tokio::test]
+    async fn people_are_told_on_a_page(#[case] refused: ApiError, #[case] status: u16, #[case] says: &str) {
+        let page = for_people(Some("account"), refused.into_response());
+        assert_eq!(page.status(), status);
+        assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+        let text = axum::body::to_bytes(page.into_body(), 1 << 20).await.unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(says));
+        for program in [Some("token"), None] {
+            let response = for_people(program, ApiError::too_slow().into_response());
+            assert_eq!(response.headers()["content-type"], "application/json");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct AccountsArgs {
     #[arg(long, env = "LUMOAUTH_CONFIG", value_name = "FILE", default_value = "/etc/lumoauth/config.yaml")]
     config: PathBuf,
     /// Data directory of `lumoauth local`, to be used instead
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     data: Option<PathBuf>,
 }
 
@@ -46,6 +46,9 @@ impl Accounts {
         let storage = match data {
             None => Settings::load(&config).context("write --config FILE or --data DIR")?.storage,
             Some(directory) => {
+                if let Some(org) = org.as_ref().filter(|org| org.as_str() != local::ORG) {
+                    anyhow::bail!("--org {org}: lumoauth local has one organization, {}: leave --org out", local::ORG);
+                }
                 let path = local::database(&directory);
                 // Made by mistake in the wrong directory, a database would look like one without users.
                 anyhow::ensure!(

@@ -71,10 +71,26 @@ pub(super) async fn run(ClientArgs { command }: ClientArgs) -> anyhow::Result<()
 }
 
 async fn set_disabled(id: &ClientId, accounts: AccountsArgs, disabled: bool) -> anyhow::Result<()> {
-    let Accounts { org, store, now } = Accounts::open(accounts).await?;
+    let accounts = Accounts::open(accounts).await?;
+    let known = is_known(&accounts, id).await?;
+    let Accounts { org, store, now } = accounts;
     store.set_client_disabled(&org, id, disabled, now).await?;
     let what = if disabled { "disabled" } else { "enabled" };
-    Ok(writeln!(std::io::stdout(), "client {id} of organization {org} {what}")?)
+    tracing::info!(target: "lumoauth::audit", event = "client", outcome = what, %org, client = %id);
+    writeln!(std::io::stdout(), "client {id} of organization {org} {what}")?;
+    if !known {
+        // McpClients and documents that have asked for nothing yet are not in the store: it may be right all the same.
+        let hint = "lumoauth client list and kubectl get mcpclients tell the client_ids there are";
+        writeln!(std::io::stderr(), "warning: {id} has not registered, holds nothing and was not disabled: {hint}")?;
+    }
+    Ok(())
+}
+
+/// Whether the store has heard of a client: it registered itself, holds access, or is disabled.
+async fn is_known(Accounts { org, store, now }: &Accounts, id: &ClientId) -> anyhow::Result<bool> {
+    Ok(store.is_client_disabled(org, id).await?
+        || store.registration(org, id, *now).await?.is_some()
+        || store.clients_holding(org).await?.contains(id))
 }
 
 async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -> anyhow::Result<()> {

@@ -74,8 +74,8 @@ impl Command {
         match self {
             // Between the lines that are printed, people want to see the decisions and nothing else.
             Self::Local(_) => "warn,audit=info",
-            // What they did, they print.
-            Self::User(_) | Self::Client(_) => "warn",
+            // What they did, they print; what they changed, they also log.
+            Self::User(_) | Self::Client(_) => "warn,lumoauth::audit=info",
             _ => "info",
         }
     }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::accounts::{Accounts, AccountsArgs, Output, print, rfc3339};
 use crate::authserver::{
     people::{Password, hash},
-    store::{AddUser, NewUser, User, UserName},
+    store::{AddUser, NewUser, User, UserId, UserName},
 };
 
 /// The longest name of a group, in bytes.
@@ -134,14 +134,16 @@ pub(super) async fn run(UserArgs { command }: UserArgs) -> anyhow::Result<()> {
         UserCommand::Add { name, accounts, groups, password } => {
             let accounts = Accounts::open(accounts).await?;
             let chosen = password.choose()?;
-            let user = NewUser { name: name.clone(), password_hash: hash(&chosen.password)?, groups };
-            accounts.store.add_user(&accounts.org, user, accounts.now).await.map_err(|error| match error {
-                AddUser::NameTaken => anyhow::anyhow!(
-                    "user {name} already exists in organization {org}: lumoauth user passwd sets a new password",
-                    org = accounts.org
-                ),
-                AddUser::Store(error) => error.into(),
-            })?;
+            let new = NewUser { name: name.clone(), password_hash: hash(&chosen.password)?, groups };
+            let user =
+                accounts.store.add_user(&accounts.org, new, accounts.now).await.map_err(|error| match error {
+                    AddUser::NameTaken => anyhow::anyhow!(
+                        "user {name} already exists in organization {org}: lumoauth user passwd sets a new password",
+                        org = accounts.org
+                    ),
+                    AddUser::Store(error) => error.into(),
+                })?;
+            audit(&accounts, &user.id, "added");
             done(&name, &accounts, "added")?;
             chosen.tell()
         }
@@ -150,6 +152,7 @@ pub(super) async fn run(UserArgs { command }: UserArgs) -> anyhow::Result<()> {
             let user = find(&accounts, &name).await?;
             let chosen = password.choose()?;
             accounts.store.set_password(&accounts.org, &user.id, &hash(&chosen.password)?).await?;
+            audit(&accounts, &user.id, "password_set");
             done(&name, &accounts, "has a new password")?;
             chosen.tell()
         }
@@ -163,7 +166,9 @@ async fn set_disabled(name: UserName, accounts: AccountsArgs, disabled: bool) ->
     let accounts = Accounts::open(accounts).await?;
     let user = find(&accounts, &name).await?;
     accounts.store.set_user_disabled(&accounts.org, &user.id, disabled, accounts.now).await?;
-    done(&name, &accounts, if disabled { "disabled" } else { "enabled" })
+    let what = if disabled { "disabled" } else { "enabled" };
+    audit(&accounts, &user.id, what);
+    done(&name, &accounts, what)
 }
 
 async fn list(accounts: AccountsArgs, output: Option<Output>) -> anyhow::Result<()> {
@@ -183,6 +188,10 @@ async fn list(accounts: AccountsArgs, output: Option<Output>) -> anyhow::Result<
 async fn find(accounts: &Accounts, name: &UserName) -> anyhow::Result<User> {
     let user = accounts.store.user_by_name(&accounts.org, name).await?;
     user.with_context(|| format!("user {name} not found in organization {}", accounts.org))
+}
+
+fn audit(accounts: &Accounts, user: &UserId, outcome: &str) {
+    tracing::info!(target: "lumoauth::audit", event = "user", outcome, org = %accounts.org, %user);
 }
 
 fn done(name: &UserName, accounts: &Accounts, what: &str) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use lumoauth_core::{ClientId, ScopeSet, client::ClientPattern};
 
 use super::{
-    ObjectKey, Server,
+    ObjectKey, Server, UserName,
     references::ClientReference,
     server::{Invalid, parse_clients, parse_scopes},
 };
@@ -24,8 +24,8 @@ pub struct Person<'a> {
 pub struct Grant {
     /// Groups whose people it is for.
     pub groups: Vec<String>,
-    /// People it is for, by name.
-    pub users: Vec<String>,
+    /// People it is for.
+    pub users: Vec<UserName>,
     /// Clients it is for, whoever uses them.
     pub clients: Vec<ClientPattern>,
     /// The scopes, all of them declared by the server.
@@ -34,7 +34,7 @@ pub struct Grant {
 
 impl Grant {
     fn is_for(&self, person: Person<'_>, client: &ClientId) -> bool {
-        self.users.iter().any(|user| user == person.name)
+        self.users.iter().any(|user| user.as_str() == person.name)
             || self.groups.iter().any(|group| person.groups.contains(group))
             || self.clients.iter().any(|pattern| pattern.admits(client))
     }
@@ -71,9 +71,14 @@ pub(super) fn parse(
             (true, true) => invalid(&field, &"names people and clients: write two entries, each is granted by itself"),
             _ => {}
         }
-        for (list, names) in [("groups", &entry.groups), ("users", &entry.users)] {
-            if names.iter().any(String::is_empty) {
-                invalid(&format!("{field}.{list}"), &"holds an empty name: remove it");
+        if entry.groups.iter().any(String::is_empty) {
+            invalid(&format!("{field}.groups"), &"holds an empty name: remove it");
+        }
+        let mut users = Vec::with_capacity(entry.users.len());
+        for user in &entry.users {
+            match UserName::parse(user) {
+                Ok(name) => users.push(name),
+                Err(error) => invalid(&format!("{field}.users"), &format!("names {user:?}: {error}")),
             }
         }
         let of_scopes = format!("{field}.scopes");
@@ -86,8 +91,7 @@ pub(super) fn parse(
             invalid(&of_scopes, &format!("names scope {name:?}, which spec.scopes does not declare: declare it there"));
         }
         parsed.1.push(parse_clients(key, &format!("{field}.clients"), &entry.clients, invalid));
-        let (groups, users) = (entry.groups.clone(), entry.users.clone());
-        parsed.0.push(Grant { groups, users, clients: Vec::new(), scopes });
+        parsed.0.push(Grant { groups: entry.groups.clone(), users, clients: Vec::new(), scopes });
     }
     parsed
 }
@@ -153,7 +157,8 @@ mod tests {
     #[case::not_named_is_not_even_given_the_required(people(), "bob", &["x"], APP, None)]
     #[case::a_name_is_no_group(people(), "x", &["ada"], APP, None)]
     #[case::a_group_is_no_name(people(), "finance", &[], APP, Some("read"))]
-    #[case::letter_case_matters(people(), "Ada", &["Finance"], APP, None)]
+    #[case::letter_case_of_groups_matters(people(), "bob", &["Finance"], APP, None)]
+    #[case::letter_case_of_names_does_not(json!([{"users": ["Alice"], "scopes": ["write"]}]), "alice", &[], APP, Some("read write"))]
     #[case::by_client_url(clients(), "bob", &[], APP, Some("read write"))]
     #[case::by_client_reference(clients(), "bob", &[], "@agent", Some("read write"))]
     #[case::another_client(clients(), "bob", &[], "https://other.example/client.json", None)]
@@ -180,7 +185,9 @@ mod tests {
     #[case::no_scope(json!([{"users": ["a"], "scopes": ["a b"]}]), "spec.grants[0].scopes \"a b\"")]
     #[case::people_and_clients(json!([{"users": ["a"], "clients": ["agent"], "scopes": ["read"]}]), "write two entries")]
     #[case::client(json!([{"clients": ["http://a.example/x"], "scopes": ["read"]}]), "spec.grants[0].clients \"http://a.example/x\"")]
-    #[case::empty_name(json!([{"users": [""], "scopes": ["read"]}]), "spec.grants[0].users")]
+    #[case::empty_name(json!([{"users": [""], "scopes": ["read"]}]), "spec.grants[0].users names \"\": a user name is")]
+    #[case::no_user_name(json!([{"users": ["a", "two words"], "scopes": ["read"]}]), "spec.grants[0].users names \"two words\"")]
+    #[case::empty_group(json!([{"groups": [""], "scopes": ["read"]}]), "spec.grants[0].groups")]
     fn what_is_no_grant_denies_and_names_the_field(#[case] grants: Value, #[case] message: &str) {
         let ServerState::DenyAll(problem) = state(&grants) else { panic!("accepted") };
         assert!(problem.message.contains(message), "{problem}");

@@ -12,6 +12,7 @@ mod references;
 mod server;
 mod sidecar_config;
 mod snapshot;
+mod user_name;
 pub mod watch;
 
 pub use client::{Client, ClientKeys, SecretDigest};
@@ -22,3 +23,4 @@ pub use problem::{Problem, Reason};
 pub use server::{Server, SidecarSettings};
 pub use sidecar_config::{Issuing, deleted, denied, metadata, sidecar_config};
 pub use snapshot::{ClientEntry, ClientState, ServerEntry, ServerState, Snapshot};
+pub use user_name::{MAX_USER_NAME_BYTES, UserName, UserNameError};

@@ -22,7 +22,9 @@ use crate::authserver::{
 #[derive(Debug)]
 pub(super) enum Stop {
     /// Told on a page.
-    Page(Problem, &'static str),
+    Page(Problem),
+    /// Told on a page, with what the application's maker should know.
+    Unproven(Unproven),
     /// Told the client: by a redirect, or by a link on a page.
     Client(Box<Redirectable>, Refused),
 }
@@ -35,14 +37,16 @@ impl Stop {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Page(_, reason) => reason,
+            Self::Page(problem) => problem.reason(),
+            Self::Unproven(unproven) => unproven.reason(),
             Self::Client(_, refused) => refused.reason(),
         }
     }
 
     fn into_response(self, sent: Sent) -> Response {
         match self {
-            Self::Page(problem, _) => problem.into_response(),
+            Self::Page(problem) => problem.into_response(),
+            Self::Unproven(unproven) => unproven.problem().explained(&unproven.detail()),
             Self::Client(to, refused) if refused.goes_by_itself(&to.client().source, to.redirect().kind()) => {
                 onward(&to, &to.refused(refused), refused.reason(), sent)
             }
@@ -53,13 +57,13 @@ impl Stop {
 
 impl From<Problem> for Stop {
     fn from(problem: Problem) -> Self {
-        Self::Page(problem, problem.reason())
+        Self::Page(problem)
     }
 }
 
 impl From<Unproven> for Stop {
     fn from(unproven: Unproven) -> Self {
-        Self::Page(unproven.problem(), unproven.reason())
+        Self::Unproven(unproven)
     }
 }
 
@@ -92,7 +96,7 @@ pub(super) enum Sent {
 /// What the audit line of a request tells; filled as far as the request came. No code, and nothing else that was sent.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
-    /// A client that is known.
+    /// A client that is known, or the URL of a document that was asked for.
     pub(super) client: Option<ClientId>,
     pub(super) user: Option<UserId>,
     pub(super) resource: String,
@@ -109,12 +113,18 @@ impl Trail {
             Err(Stop::Client(_, Refused::Denied)) => ("denied", ""),
             Err(stop) => ("refused", stop.reason()),
         };
+        // From closed lists: nothing that a document or a request said.
+        let detail = match &result {
+            Err(Stop::Unproven(unproven)) => unproven.detail(),
+            _ => String::new(),
+        };
         if !outcome.is_empty() {
             tracing::info!(
                 target: "lumoauth::audit",
                 event = "authorize",
                 outcome,
                 reason,
+                detail,
                 org = %org.id,
                 client = self.client.as_ref().map_or("", ClientId::as_str),
                 user = self.user.as_ref().map_or("", UserId::as_str),
@@ -147,7 +157,7 @@ fn go_back(to: &Redirectable, refused: Refused) -> Response {
     let mut response = pages::go_back(&GoBackPage {
         location: &to.refused(refused),
         destination: Shown::of(&to.redirect().destination()),
-        client: Shown::of(&to.client().name),
+        client: Shown::of(to.client().title()),
         error: refused.error(),
         description: refused.description(),
     });

@@ -46,8 +46,9 @@ use super::{
     store::{Consent, User},
 };
 
-/// The longest query, in bytes: twice the longest `state`, percent-encoded.
-const MAX_QUERY_BYTES: usize = 16 * 1024;
+/// The longest query, in bytes: the longest `state`, percent-encoded. What is over 16 KiB with the rest of a request's head,
+/// the connection refuses without a page.
+const MAX_QUERY_BYTES: usize = 12 * 1024;
 
 /// Answers `GET oauth/authorize`.
 pub(super) async fn show(
@@ -111,7 +112,7 @@ impl Endpoint<'_> {
         if prompt.none {
             return Err(Stop::refused(&request.to, Refused::ConsentRequired));
         }
-        Ok(Answer::Ask(page::consent(self.org, &visitor, user, (&request, &proposal), &self.page())))
+        Ok(Answer::Ask(page::consent((self.state, self.org), &visitor, user, (&request, &proposal), &self.page())))
     }
 
     /// Does what a button of a page asks for, after all checks of the request that the page was about.
@@ -140,7 +141,7 @@ impl Endpoint<'_> {
                 if form.fields.get("proposal") != Some(proposal.digest().to_string().as_str()) {
                     // Grants, scopes or the client have changed since: the person agrees to what is shown, or to nothing.
                     let asked = (&request, &proposal);
-                    return Ok(Answer::Ask(page::consent(self.org, &visitor, user, asked, &self.page())));
+                    return Ok(Answer::Ask(page::consent((self.state, self.org), &visitor, user, asked, &self.page())));
                 }
                 self.issue(&request, &proposal, Asked::Now).await
             }
@@ -154,6 +155,7 @@ impl Endpoint<'_> {
             return Err(Unproven::TooLong.into());
         }
         let parameters = Parameters::of_query(self.query).map_err(Unproven::Parameters)?;
+        trail.client = redirectable::document(&parameters);
         let to = Redirectable::prove(self.state, self.org, &parameters).await?;
         trail.client = Some(to.client().id.clone());
         let request = Request::parse(self.org, &to, &parameters).map_err(|refused| Stop::refused(&to, refused))?;
@@ -213,7 +215,7 @@ impl Endpoint<'_> {
     fn purpose(&self, request: &Request) -> Purpose {
         Purpose {
             page: self.page(),
-            client: Some(Shown::of(&request.to.client().name)),
+            client: Some(Shown::of(request.to.client().title())),
             target: FormTarget::redirect(request.to.redirect()),
             leads_on: request.to.redirect().kind() == RedirectKind::Https,
         }

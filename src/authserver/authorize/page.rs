@@ -1,6 +1,7 @@
 //! The consent page: who asks, where the answer goes, and what for, in words.
 
 use axum::response::Response;
+use lumoauth_core::client::ClientPattern;
 
 use super::{
     proposal::{Part, Proposal},
@@ -9,7 +10,7 @@ use super::{
 use crate::authserver::{
     clients::{OAuthClient, Source},
     errors::Outcome,
-    org::Org,
+    org::{Org, State},
     pages::{self, ClientView, ConsentPage, FormTarget, ScopeView, ServerView, Shown, Warning},
     people::{Visitor, account},
     store::User,
@@ -17,7 +18,7 @@ use crate::authserver::{
 
 /// Asks `user`. `action` is the path and query of this very request.
 pub(super) fn consent(
-    org: &Org,
+    (state, org): (&State, &Org),
     visitor: &Visitor,
     user: &User,
     (request, proposal): (&Request, &Proposal),
@@ -26,9 +27,10 @@ pub(super) fn consent(
     let (client, redirect) = (request.to.client(), request.to.redirect());
     let (document, unverified) = match &client.source {
         Source::Registered(_) => (None, false),
-        Source::Document { host } => (Some(host.as_str()), false),
+        Source::Document { host } => (Some(host.as_str()), !is_named(state, org, client, proposal)),
         Source::Dynamic => (None, true),
     };
+    let (known, by) = known(org, client);
     let page = ConsentPage {
         org: org.id.as_str(),
         user: user.name.as_str(),
@@ -36,7 +38,7 @@ pub(super) fn consent(
         account: &account::path(org),
         csrf: &visitor.csrf(),
         proposal: &proposal.digest().to_string(),
-        client: ClientView { name: Shown::of(&client.name), vouched: vouched(org, client) },
+        client: ClientView { name: Shown::of(client.title()), known, by },
         destination: Shown::of(&redirect.destination()),
         warnings: Warning::of(redirect, document, unverified),
         servers: proposal.parts.iter().map(|part| server(part, proposal.offline)).collect(),
@@ -47,13 +49,23 @@ pub(super) fn consent(
     visitor.answer(response)
 }
 
-/// Who says that the client is who it says.
-fn vouched(org: &Org, client: &OAuthClient) -> Shown {
+/// How the client became known, and by whom.
+fn known(org: &Org, client: &OAuthClient) -> (&'static str, Shown) {
     match &client.source {
-        Source::Registered(_) => Shown::of(&format!("the administrators of {}", org.id)),
-        Source::Document { host } => Shown::of(host),
-        Source::Dynamic => Shown::of("nobody"),
+        Source::Registered(_) => ("Registered by", Shown::of(&format!("the administrators of {}", org.id))),
+        Source::Document { .. } => ("Described by", Shown::whole(&client.id)),
+        Source::Dynamic => ("Registered by", Shown::of("itself")),
     }
+}
+
+/// Whether an administrator has named the document's host (`cimd.allowedDomains`, which the host has passed), or each of
+/// the servers names the document itself. That a document is there says nothing of who wrote it.
+fn is_named(state: &State, org: &Org, client: &OAuthClient, proposal: &Proposal) -> bool {
+    let exact = |part: &Part| {
+        let allowed = part.target.server.policy.allowed_clients().unwrap_or_default();
+        allowed.contains(&ClientPattern::Exact(client.id.clone()))
+    };
+    !org.settings(state).cimd.allowed_domains.is_empty() || proposal.parts.iter().all(exact)
 }
 
 fn server(part: &Part, offline: bool) -> ServerView {

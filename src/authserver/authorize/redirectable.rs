@@ -77,6 +77,12 @@ impl Redirectable {
     }
 }
 
+/// The `client_id` of a request, if it is the URL of a document: a URL is no secret, and the log has to tell which document
+/// could not be used.
+pub(super) fn document(parameters: &Parameters<'_>) -> Option<ClientId> {
+    client_id(parameters).ok().filter(|id| id.as_str().starts_with("https://"))
+}
+
 /// RFC 6749 §2.2.
 fn client_id(parameters: &Parameters<'_>) -> Result<ClientId, Unproven> {
     let text = parameters.get("client_id").ok_or(Unproven::NoClient)?;

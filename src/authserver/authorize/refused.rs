@@ -49,6 +49,14 @@ impl Unproven {
         }
     }
 
+    /// What was wrong with a client that cannot be had, in words from a closed list: for whoever makes it.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::Client(error) => format!("The client cannot be used: {error}."),
+            _ => String::new(),
+        }
+    }
+
     /// A stable word for logs and metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
@@ -71,15 +79,14 @@ fn unresolved(error: &ResolveError) -> Problem {
     match error {
         ResolveError::Unknown => Problem::UnknownClient,
         ResolveError::Store => Problem::Unavailable,
-        ResolveError::Disabled | ResolveError::DocumentsOff | ResolveError::Domain | ResolveError::LocalOnly => {
-            Problem::ClientNotAdmitted
-        }
+        ResolveError::Disabled => Problem::ClientDisabled,
+        ResolveError::Busy => Problem::ClientBusy,
+        ResolveError::DocumentsOff | ResolveError::Domain | ResolveError::LocalOnly => Problem::ClientNotAdmitted,
         ResolveError::Url(_)
         | ResolveError::Unreachable(_)
         | ResolveError::Invalid(_)
         | ResolveError::KeySet
-        | ResolveError::NoKeys
-        | ResolveError::Busy => Problem::ClientDocument,
+        | ResolveError::NoKeys => Problem::ClientDocument,
     }
 }
 

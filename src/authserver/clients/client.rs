@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fetch::HttpsUrl;
 use crate::{
-    authserver::{artefact::Digest, org::Target},
+    authserver::{artefact::Digest, org::Target, text},
     registry::{ObjectKey, SecretDigest},
 };
 
@@ -125,6 +125,11 @@ impl OAuthClient {
         Digest::of(&facts.to_string())
     }
 
+    /// What pages call it: its name, or its identifier where the name has nothing to call it by.
+    pub(crate) fn title(&self) -> &str {
+        if text::is_a_name(&self.name) { &self.name } else { self.id.as_str() }
+    }
+
     /// Whether the client proves who it is at the token endpoint.
     pub(crate) fn is_confidential(&self) -> bool {
         self.authentication != Authentication::None
@@ -152,6 +157,12 @@ mod tests {
             servers: Vec::new(),
             uri: None,
         }
+    }
+
+    #[test]
+    fn a_client_without_a_name_is_called_by_its_identifier() {
+        assert_eq!(client().title(), "App");
+        assert_eq!(OAuthClient { name: "-\u{3164}".to_owned(), ..client() }.title(), "https://app.example/c");
     }
 
     #[test]

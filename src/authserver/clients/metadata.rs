@@ -13,6 +13,7 @@ use super::{
     GrantTypes, Keys,
     fetch::{HttpsUrl, UrlError},
 };
+use crate::authserver::text as words;
 
 /// The most redirect URIs of a client.
 const MAX_REDIRECT_URIS: usize = 32;
@@ -224,13 +225,9 @@ impl Metadata {
 /// `client_name` without what could make a page lie: control characters, changes of direction, invisible characters.
 fn name(members: &Members) -> Result<Option<String>, MetadataError> {
     let Some(text) = members.text("client_name")? else { return Ok(None) };
-    let invisible = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let visible: String =
-        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !invisible(*c)).collect();
+    let spaced: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !words::is_hidden(*c)).collect();
+    let visible: String = words::without_floods(&spaced).collect();
     let name = visible.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
     if fits { Ok(Some(name)) } else { Err(MetadataError::Member("client_name")) }
@@ -403,6 +400,8 @@ mod tests {
     #[case("  two\n\tlines\u{a0} ", "two lines")]
     #[case("ev\u{202e}il\u{200b}", "evil")]
     #[case("\u{1b}[31mred", "[31mred")]
+    #[case("\u{3164}A\u{115f}p\u{fe0f}p\u{e0100}", "App")]
+    #[case("A\u{300}\u{301}\u{302}\u{303}", "A\u{300}\u{301}")]
     #[case("名前 \u{1f600}", "名前 \u{1f600}")]
     #[case("<b>&amp;", "<b>&amp;")]
     fn names_are_made_visible(#[case] written: &str, #[case] shown: &str) {

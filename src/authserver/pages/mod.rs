@@ -72,8 +72,10 @@ pub(super) struct ConsentPage<'a> {
 pub(super) struct ClientView {
     /// What it calls itself.
     pub(super) name: Shown,
-    /// Who says that the name is right.
-    pub(super) vouched: Shown,
+    /// How it became known, before [`ClientView::by`].
+    pub(super) known: &'static str,
+    /// By whom.
+    pub(super) by: Shown,
 }
 
 /// An MCP server in a question or in a list.
@@ -101,7 +103,7 @@ pub(super) struct ScopeView {
 /// What a user should know before allowing a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Warning {
-    /// A dynamic registration: nobody vouches for the name.
+    /// A dynamic registration, or a document that no administrator named: nobody vouches for the name.
     Unverified,
     /// The answer goes to a program on the user's machine.
     Loopback,
@@ -147,8 +149,8 @@ impl Warning {
     fn text(&self) -> String {
         match self {
             Self::Unverified => {
-                "The application chose its name itself when it registered. Go on only if you have just \
-                                 started to connect it yourself."
+                "The application chose its name itself, and no administrator has named it. Go on only if you have \
+                 just started to connect it yourself."
                     .to_owned()
             }
             Self::Loopback => "Any program that runs there may receive it and use this name. Go on only if you have \

@@ -36,26 +36,37 @@ pub(crate) enum Problem {
     ClientDocument,
     /// The organization does not admit clients of this kind, or from this host.
     ClientNotAdmitted,
+    /// An administrator disabled the client.
+    ClientDisabled,
+    /// Too many documents of clients are fetched now.
+    ClientBusy,
     /// The client is not registered for logins of people.
     ClientNotForPeople,
     /// `redirect_uri` is none that the client registered.
     Redirect,
     /// `redirect_uri` is missing, and it cannot be told which is meant.
     NoRedirect,
+    /// Neither a link nor a form.
+    Method,
+    /// The request did not arrive in time.
+    TooSlow,
+    /// It took us too long to answer.
+    NoAnswer,
 }
 
 #[derive(Template)]
 #[template(path = "problem.html")]
-struct ProblemPage {
+struct ProblemPage<'a> {
     title: &'static str,
     happened: &'static str,
     remedy: &'static str,
+    detail: &'a str,
 }
 
 impl Problem {
     /// Every problem.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::UnknownOrg,
         Self::NotReady,
         Self::Unavailable,
@@ -69,9 +80,14 @@ impl Problem {
         Self::UnknownClient,
         Self::ClientDocument,
         Self::ClientNotAdmitted,
+        Self::ClientDisabled,
+        Self::ClientBusy,
         Self::ClientNotForPeople,
         Self::Redirect,
         Self::NoRedirect,
+        Self::Method,
+        Self::TooSlow,
+        Self::NoAnswer,
     ];
 
     /// A stable word for logs and metrics.
@@ -89,9 +105,14 @@ impl Problem {
             Self::UnknownClient => "unknown_client",
             Self::ClientDocument => "client_document",
             Self::ClientNotAdmitted => "client_not_admitted",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientBusy => "document_rate",
             Self::ClientNotForPeople => "client_not_for_people",
             Self::Redirect => "redirect_uri",
             Self::NoRedirect => "no_redirect_uri",
+            Self::Method => "method_not_allowed",
+            Self::TooSlow => "too_slow",
+            Self::NoAnswer => "no_answer",
         }
     }
 
@@ -99,9 +120,13 @@ impl Problem {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::UnknownOrg => StatusCode::NOT_FOUND,
-            Self::NotReady | Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::Unavailable | Self::Busy | Self::ClientBusy | Self::NoAnswer => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::CrossSite | Self::StaleForm | Self::ClientNotAdmitted => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::StaleForm | Self::ClientNotAdmitted | Self::ClientDisabled => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadForm
             | Self::BadRequest
@@ -182,6 +207,16 @@ impl Problem {
                 "The organization does not let applications of this kind, or from this website, ask for access.",
                 "Ask whoever runs the MCP server to admit the application.",
             ),
+            Self::ClientDisabled => (
+                "This application has been disabled",
+                "An administrator of the organization has disabled the application. It gets nothing.",
+                "Ask whoever runs the MCP server why.",
+            ),
+            Self::ClientBusy => (
+                "Very many applications are asking at once",
+                "The web page that describes the application was not read. Nothing was changed.",
+                "Wait a minute, then reload this page.",
+            ),
             Self::ClientNotForPeople => (
                 "This application cannot act for people",
                 "The application is registered, but not to ask people for access.",
@@ -198,19 +233,42 @@ impl Problem {
                 "The application did not say where to send you on to.",
                 APPLICATION,
             ),
+            Self::Method => (
+                "This page cannot be asked like that",
+                "Pages here are opened by a link, or answer their own forms. Nothing was done.",
+                APPLICATION,
+            ),
+            Self::TooSlow => (
+                "That took too long",
+                "Your browser's request did not arrive in time. Nothing was done.",
+                "Go back, reload the page, and try again.",
+            ),
+            Self::NoAnswer => (
+                "No answer in time",
+                "The authorization server took too long. What you asked for may have been done all the same.",
+                AGAIN,
+            ),
         }
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The page, with a sentence for whoever makes the application. It must be from a closed list as well.
+    pub(crate) fn explained(self, detail: &str) -> Response {
         let (title, happened, remedy) = self.texts();
-        let mut response = respond(self.status(), &ProblemPage { title, happened, remedy }, &FormTarget::own());
+        let page = ProblemPage { title, happened, remedy, detail };
+        let mut response = respond(self.status(), &page, &FormTarget::own());
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response.extensions_mut().insert(Outcome(self.reason()));
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.explained("")
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use lumoauth_core::ClientId;
+
+use crate::authserver::text::{is_hidden, without_floods};
+
 /// The longest text shown, in characters.
 const MAX_CHARS: usize = 200;
 
@@ -11,22 +15,21 @@ const MAX_CHARS: usize = 200;
 pub(crate) struct Shown(String);
 
 impl Shown {
-    /// Makes a text fit to be shown. What cannot be shown becomes U+FFFD, so that nobody takes the rest for the whole.
+    /// Makes a text fit to be shown. What cannot be shown becomes U+FFFD, so that nobody takes the rest for the whole; combining
+    /// marks beyond the second on one character are left out.
     pub(crate) fn of(text: &str) -> Self {
-        let visible = |c: char| if is_visible(c) { c } else { char::REPLACEMENT_CHARACTER };
-        let mut shown: String = text.chars().take(MAX_CHARS).map(visible).collect();
+        let visible = |c: char| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c };
+        let mut shown: String = without_floods(text).take(MAX_CHARS).map(visible).collect();
         if text.chars().nth(MAX_CHARS).is_some() {
             shown.push('…');
         }
         Self(shown)
     }
-}
 
-fn is_visible(c: char) -> bool {
-    let hidden = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    !c.is_control() && !hidden
+    /// A whole identifier: its bytes are printable ASCII, and its length is bounded.
+    pub(crate) fn whole(id: &ClientId) -> Self {
+        Self(id.to_string())
+    }
 }
 
 impl fmt::Display for Shown {
@@ -48,6 +51,8 @@ mod tests {
     #[case::isolate("\u{2066}a\u{2069}", "\u{fffd}a\u{fffd}")]
     #[case::zero_width("Clau\u{200b}de", "Clau\u{fffd}de")]
     #[case::tags("a\u{e0041}", "a\u{fffd}")]
+    #[case::filler("\u{3164}\u{2800}", "\u{fffd}\u{fffd}")]
+    #[case::flood("a\u{301}\u{301}\u{301}\u{301}", "a\u{301}\u{301}")]
     #[case("", "")]
     fn hidden_characters_are_seen(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(Shown::of(text).to_string(), shown);

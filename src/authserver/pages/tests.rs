@@ -31,7 +31,7 @@ fn hostile_consent(text: &str) -> ConsentPage<'_> {
         account: "/orgs/acme/api/v1/account",
         csrf: "token",
         proposal: "proposal",
-        client: ClientView { name: Shown::of(text), vouched: Shown::of(text) },
+        client: ClientView { name: Shown::of(text), known: "Described by", by: Shown::of(text) },
         destination: Shown::of(text),
         warnings: vec![
             Warning::Unverified,

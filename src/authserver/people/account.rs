@@ -134,7 +134,7 @@ async fn name(state: &State, org: &Org, id: &ClientId) -> Shown {
         return Shown::of(id.as_str());
     }
     match clients::resolve(state, org, id).await {
-        Ok(client) => Shown::of(&client.name),
+        Ok(client) => Shown::of(client.title()),
         Err(_) => Shown::of("An application that is no longer registered"),
     }
 }

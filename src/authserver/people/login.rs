@@ -17,7 +17,7 @@ use crate::authserver::{
     errors::Outcome,
     org::Org,
     pages::{self, FormTarget, LoginPage, OnwardPage, Problem, Shown},
-    store::{User, UserName},
+    store::{User, UserId, UserName},
 };
 
 /// For which page somebody signs in.
@@ -75,8 +75,9 @@ pub(crate) async fn submit(
     purpose: &Purpose,
 ) -> Result<Response, Problem> {
     let username = form.fields.get("username").unwrap_or_default();
-    let attempted = attempt(state, org, username, form.fields.get("password").unwrap_or_default()).await;
-    let attempted = match attempted? {
+    let mut known = None;
+    let password = form.fields.get("password").unwrap_or_default();
+    let attempted = match attempt(state, org, (username, password), &mut known).await? {
         Ok(user) => visitor.sign_in(state, org, &user).await?.map(|cookie| (user, cookie)).ok_or(CHANGED),
         Err(refused) => Err(refused),
     };
@@ -85,8 +86,8 @@ pub(crate) async fn submit(
         Err(refused) => ("refused", refused.reason()),
     };
     state.metrics.login(if reason.is_empty() { outcome } else { reason });
-    // The name that was typed is not told: it may be a password in the wrong field.
-    let user = attempted.as_ref().map(|(user, _)| user.id.to_string()).unwrap_or_default();
+    // The name that was typed is not told: it may be a password in the wrong field. An account that it names is.
+    let user = known.as_ref().map_or("", UserId::as_str);
     tracing::info!(target: "lumoauth::audit", event = "login", outcome, reason, org = %org.id, user);
     match attempted {
         Ok((_, cookie)) if purpose.leads_on => {
@@ -104,14 +105,21 @@ const DISABLED: Refused = Refused::Wrong("disabled");
 /// Disabled, or given another password, while this one was checked.
 const CHANGED: Refused = Refused::Wrong("changed_meanwhile");
 
-/// Checks name and password. Names that nobody has take as long as others, and wait as others do.
-async fn attempt(state: &State, org: &Org, name: &str, password: &str) -> Result<Result<User, Refused>, Problem> {
+/// Checks name and password. Names that nobody has take as long as others, and wait as others do. `known` becomes the
+/// account of that name, if there is one.
+async fn attempt(
+    state: &State,
+    org: &Org,
+    (name, password): (&str, &str),
+    known: &mut Option<UserId>,
+) -> Result<Result<User, Refused>, Problem> {
     let people = &state.people.0;
     let Ok(name) = UserName::parse(name.trim()) else { return Ok(Err(Refused::Wrong("malformed_name"))) };
     if let Err(again) = people.throttle.attempt(&org.id, name.as_str()) {
         return Ok(Err(Refused::Throttled(again)));
     }
     let user = answered(state.store.user_by_name(&org.id, &name)).await?;
+    *known = user.as_ref().map(|user| user.id.clone());
     let checked = people.passwords.check(password, user.as_ref().map(|user| &user.password_hash)).await;
     let checked = checked.map_err(|Busy| {
         state.metrics.login("busy");

@@ -2,17 +2,17 @@
 //!
 //! Behind an Ingress every request comes from its address, and what it says of the client's is not to be trusted without
 //! a setting: so nothing here looks at addresses. Who guesses at a name makes logins under that name wait, for at most
-//! half a minute after the last guess; no name is ever locked. Sessions that exist are not touched by any of it.
+//! half a minute after the last guess that was checked. While somebody goes on guessing, whoever the name belongs to
+//! competes with them for one attempt in half a minute, and may be kept from signing in for as long as that lasts; in the
+//! same way, guesses at many names compete with everybody of the organization. No name stays locked afterwards, and
+//! sessions that exist are not touched by any of it.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
-};
-
-use governor::{
-    Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, state::keyed::HashMapStateStore,
 };
 
 use crate::{authserver::Clock, registry::OrgId};
@@ -40,53 +40,61 @@ pub(crate) struct TryAgain {
 /// every process. So the memory is bounded whatever names are tried, and nobody can choose a name that shares a cell with
 /// another's.
 pub(super) struct Throttle {
-    names: Limiter,
-    orgs: Limiter,
-    cells: RandomState,
-    clock: Ticks,
+    cells: Mutex<Cells>,
+    keys: RandomState,
+    clock: Arc<dyn Clock>,
 }
 
-type Limiter = RateLimiter<u16, HashMapStateStore<u16>, Ticks, NoOpMiddleware<Duration>>;
+#[derive(Default)]
+struct Cells {
+    names: HashMap<u16, Debt>,
+    orgs: HashMap<u16, Debt>,
+}
 
-/// Our clock, as the rate limiter reads one.
-#[derive(Clone)]
-struct Ticks(Arc<dyn Clock>);
+/// Until when the attempts of a cell last, each for a period (the generic cell rate algorithm): since the epoch.
+type Debt = Duration;
 
-impl GovernorClock for Ticks {
-    type Instant = Duration;
+/// How many attempts at once, and how long one lasts.
+struct Limit {
+    attempts: NonZeroU32,
+    period: Duration,
+}
 
-    fn now(&self) -> Duration {
-        Duration::from_secs(self.0.now().0)
+const OF_NAME: Limit = Limit { attempts: ATTEMPTS, period: PERIOD };
+const OF_ORG: Limit = Limit { attempts: ORG_ATTEMPTS, period: ORG_PERIOD };
+
+impl Limit {
+    /// The debt after one attempt more, or how long until there may be one.
+    fn more(&self, debt: Option<&Debt>, now: Duration) -> Result<Debt, Duration> {
+        let after = debt.copied().unwrap_or_default().max(now).saturating_add(self.period);
+        let most = now.saturating_add(self.period.saturating_mul(self.attempts.get()));
+        if after <= most { Ok(after) } else { Err(after.saturating_sub(most)) }
     }
 }
 
 impl Throttle {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let clock = Ticks(clock);
-        let limiter = |period, burst| {
-            // A period of zero would be none at all; these are not zero.
-            let quota = Quota::with_period(period).unwrap_or(Quota::per_hour(burst)).allow_burst(burst);
-            Limiter::new(quota, HashMapStateStore::default(), clock.clone())
-        };
-        Self {
-            names: limiter(PERIOD, ATTEMPTS),
-            orgs: limiter(ORG_PERIOD, ORG_ATTEMPTS),
-            cells: RandomState::new(),
-            clock: clock.clone(),
-        }
+        Self { cells: Mutex::default(), keys: RandomState::new(), clock }
     }
 
-    /// Whether a password may be tried now; if so, that is one attempt. Attempts that have to wait do not count.
+    /// Whether a password may be tried now; if so, that is one attempt, of the name and of the organization. One that has
+    /// to wait for either counts for neither: who is refused at one name takes nothing from the others.
     pub(super) fn attempt(&self, org: &OrgId, name: &str) -> Result<(), TryAgain> {
-        let by_name = self.names.check_key(&self.cell(&(org, name)));
-        by_name.and_then(|()| self.orgs.check_key(&self.cell(&org))).map_err(|until| {
-            let wait = until.wait_time_from(self.clock.now());
-            TryAgain { seconds: wait.as_secs() + u64::from(wait.subsec_nanos() > 0) }
-        })
+        let now = Duration::from_secs(self.clock.now().0);
+        let (of_name, of_org) = (self.cell(&(org, name)), self.cell(&org));
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_name = OF_NAME.more(cells.names.get(&of_name), now);
+        let by_org = OF_ORG.more(cells.orgs.get(&of_org), now);
+        let (name, org) = by_name
+            .and_then(|name| Ok((name, by_org?)))
+            .map_err(|wait| TryAgain { seconds: wait.as_secs() + u64::from(wait.subsec_nanos() > 0) })?;
+        cells.names.insert(of_name, name);
+        cells.orgs.insert(of_org, org);
+        Ok(())
     }
 
     fn cell(&self, key: &impl std::hash::Hash) -> u16 {
-        let [low, high, ..] = self.cells.hash_one(key).to_le_bytes();
+        let [low, high, ..] = self.keys.hash_one(key).to_le_bytes();
         u16::from_le_bytes([low, high])
     }
 }
@@ -155,11 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
-        let (throttle, _, _) = throttle();
-        for n in 0..100_000 {
-            let _ = throttle.names.check_key(&throttle.cell(&n));
+    fn attempts_that_wait_count_nowhere() {
+        let (throttle, clock, acme) = throttle();
+        while throttle.attempt(&acme, "alice").is_ok() {}
+        for _ in 0..1000 {
+            assert!(throttle.attempt(&acme, "alice").is_err());
         }
-        assert!(throttle.names.len() <= 1 << 16);
+        let others = (0..1000).filter(|n| throttle.attempt(&acme, &format!("user{n}")).is_ok()).count();
+        assert_eq!(others, 290, "the organization has what alice did not use");
+        for _ in 0..20 {
+            assert_eq!(throttle.attempt(&acme, "bob"), Err(TryAgain { seconds: 1 }), "for the organization");
+        }
+        clock.0.store(3, Ordering::Relaxed);
+        let bob = (0..10).filter(|_| throttle.attempt(&acme, "bob").is_ok()).count();
+        assert!(bob >= 9, "bob, or who shares his cell, has all but one of his attempts: {bob}");
     }
 }

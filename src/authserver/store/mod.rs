@@ -42,7 +42,7 @@ pub use codes::{Code, NewCode, NewGrant, Redeemed};
 pub use consents::Consent;
 pub use error::StoreError;
 pub use grants::{GRANT_TAIL_SECONDS, Grant};
-pub use ids::{GrantId, MAX_USER_NAME_BYTES, StatusIndex, UserId, UserName, UserNameError};
+pub use ids::{GrantId, StatusIndex, UserId};
 pub use refresh::{RETRY_SECONDS, RefreshToken, Rotated, Rotation};
 pub use registrations::{NewRegistration, Registered, Registration};
 pub use sessions::{MAX_SESSIONS, NewSession, Session};
@@ -52,6 +52,7 @@ pub use users::{AddUser, NewUser, PasswordHash, User};
 
 use self::rows::{Query, sql};
 use crate::registry::OrgId;
+pub use crate::registry::{MAX_USER_NAME_BYTES, UserName, UserNameError};
 
 /// The open store. Cheap to clone.
 #[derive(Clone)]

@@ -395,15 +395,18 @@ async fn the_audit_names_users_and_never_what_was_typed() {
     let logging = tracing::subscriber::set_default(subscriber);
     let mut browser = Browser::new(&world);
     browser.sign_in(ACCOUNT, "hunter2-in-the-wrong-field", "x").await;
+    browser.sign_in(ACCOUNT, "alice", "guessed-it").await;
     browser.sign_in(ACCOUNT, "alice", PASSWORD).await;
     browser.get(ACCOUNT).await;
     browser.press(ACCOUNT, &[("action", "logout")]).await;
     drop(logging);
     let logged = std::fs::read_to_string(file.path()).unwrap();
-    assert_eq!(logged.matches("event=\"login\"").count(), 2, "{logged}");
+    assert_eq!(logged.matches("event=\"login\"").count(), 3, "{logged}");
+    let wrong = logged.lines().find(|line| line.contains("wrong_password")).unwrap();
+    assert!(wrong.contains(alice.id.as_str()), "{wrong}");
     assert_eq!(logged.matches("event=\"logout\"").count(), 1, "{logged}");
     assert!(logged.contains(alice.id.as_str()) && logged.contains("unknown_user"), "{logged}");
-    for secret in ["hunter2", PASSWORD, "lss_", &browser.csrf] {
+    for secret in ["hunter2", "guessed-it", PASSWORD, "lss_", &browser.csrf] {
         assert!(!logged.contains(secret), "{secret} in {logged}");
     }
 }

@@ -290,7 +290,7 @@ async fn a_client_that_is_disabled_in_between_gets_nothing() {
     let reply = browser.press(&url, &allow).await;
     assert_eq!(refusal(&reply, CALLBACK), "access_denied", "the store knows it at once");
     scene.world.disabled.refresh(&scene.world.store).await.unwrap();
-    assert_page(&browser.press(&url, &allow).await, 403, "not admitted");
+    assert_page(&browser.press(&url, &allow).await, 403, "has been disabled");
     assert_eq!(scene.consents(&ada).await, 0);
 }
 

@@ -192,3 +192,22 @@ async fn a_form_at_another_request_is_refused_like_that_request() {
     assert_page(&other_client, 200, "Command line");
     assert_eq!(scene.consents(&ada).await, 0);
 }
+
+/// Who makes the application reads why, on the page and in the log of whoever runs this.
+#[tokio::test]
+async fn a_document_that_is_refused_is_told_why() {
+    const DOCUMENT: &str = "https://app.example/client.json";
+    let scene = Scene::new();
+    scene.world.set_org(|org| org.cimd.allowed_domains = vec!["other.example".to_owned()]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = std::sync::Arc::new(file.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    let page = scene.world.get(&url("web", &[("client_id", DOCUMENT)])).await;
+    drop(logging);
+    assert_page(&page, 403, "The client cannot be used: documents from its host are not admitted here.");
+    let logged = std::fs::read_to_string(file.path()).unwrap();
+    for said in [DOCUMENT, "document_domain", "documents from its host are not admitted here"] {
+        assert!(logged.contains(said), "{said}: {logged}");
+    }
+}
