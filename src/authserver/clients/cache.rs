@@ -116,10 +116,10 @@ where
     {
         let flight = {
             let mut shelves = lock(&self.0);
-            let shelf = shelves.entry(org.clone()).or_default();
+            let entries = shelves.entry(org.clone()).or_default();
             let most = if vouched { MAX_VOUCHED_FLIGHTS } else { MAX_FLIGHTS };
-            let full = shelf.flying.len() >= most;
-            match shelf.flying.get(&key) {
+            let full = entries.flying.len() >= most;
+            match entries.flying.get(&key) {
                 Some(flight) => flight.clone(),
                 None if full => return None,
                 None => {
@@ -129,7 +129,7 @@ where
                     };
                     let landing = Landing { shelves: Arc::clone(&self.0), org: org.clone(), key: key.clone() };
                     let flight = landing.land(fetching, context, now, vouched).boxed().shared();
-                    shelf.flying.insert(key, flight.clone());
+                    entries.flying.insert(key, flight.clone());
                     tokio::spawn(flight.clone());
                     flight
                 }
@@ -171,22 +171,22 @@ where
     {
         let fetched = fetching.await;
         let mut shelves = lock(&self.shelves);
-        let shelf = shelves.entry(self.org.clone()).or_default();
+        let entries = shelves.entry(self.org.clone()).or_default();
         let result = match fetched {
             Ok((value, seconds)) => {
-                if !shelf.kept.contains_key(&self.key) {
-                    shelf.make_room();
+                if !entries.kept.contains_key(&self.key) {
+                    entries.make_room();
                 }
                 let until = now.plus(seconds);
                 let kept = Kept { value: value.clone(), context, since: now, until, rests_until: now, vouched };
-                shelf.kept.insert(self.key.clone(), kept);
+                entries.kept.insert(self.key.clone(), kept);
                 Ok(value)
             }
             Err(error) => {
-                match shelf.kept.get_mut(&self.key) {
+                match entries.kept.get_mut(&self.key) {
                     Some(kept) if kept.context != context => {}
                     Some(kept) if error.is_outage() => kept.rests_until = now.plus(REST),
-                    _ => drop(shelf.kept.remove(&self.key)),
+                    _ => drop(entries.kept.remove(&self.key)),
                 }
                 Err(error)
             }
@@ -198,8 +198,8 @@ where
 
 impl<K: Eq + Hash, C, V, E> Drop for Landing<K, C, V, E> {
     fn drop(&mut self) {
-        if let Some(shelf) = lock(&self.shelves).get_mut(&self.org) {
-            shelf.flying.remove(&self.key);
+        if let Some(entries) = lock(&self.shelves).get_mut(&self.org) {
+            entries.flying.remove(&self.key);
         }
     }
 }
