@@ -43,8 +43,7 @@ pub enum AssertionError {
 pub struct AssertionExpectations<'a> {
     /// `iss` and `sub`.
     pub client: &'a ClientId,
-    /// Names of this authorization server, of which `aud` must be one: the issuer, and the token endpoint, which is
-    /// what most clients send.
+    /// Names of this authorization server, of which `aud` must be one.
     pub audiences: &'a [&'a str],
     /// What the client may sign with.
     pub algorithms: &'a [Algorithm],
