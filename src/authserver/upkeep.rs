@@ -15,6 +15,8 @@ use super::{
 
 /// How often expired rows are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How long that may take: what is left is deleted the next time.
+const LIMIT: Duration = Duration::from_secs(50);
 
 /// How often it is asked which clients are disabled: for as long one of them is still answered.
 const FOLLOW: Duration = Duration::from_secs(1);
@@ -55,10 +57,16 @@ pub async fn upkeep(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationT
     let mut due = time::interval(SWEEP);
     due.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(due.tick()).await.is_some() {
-        match store.sweep(&replica, clock.now()).await {
-            Ok(Swept::Rows(rows)) if rows > 0 => tracing::debug!(rows, "expired rows are deleted"),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "expired rows could not be deleted: trying again in a minute"),
+        // Each of its statements is whole, so it may end between any two.
+        let sweep = time::timeout(LIMIT, store.sweep(&replica, clock.now()));
+        match shutdown.run_until_cancelled(sweep).await {
+            None => break,
+            Some(Ok(Ok(Swept::Rows(rows)))) if rows > 0 => tracing::debug!(rows, "expired rows are deleted"),
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(error))) => {
+                tracing::warn!(%error, "expired rows could not be deleted: trying again in a minute");
+            }
+            Some(Err(_)) => tracing::warn!("deleting expired rows takes long: going on in a minute"),
         }
     }
     Ok(())

@@ -129,7 +129,7 @@ impl Holder {
             return Ok(());
         }
         let until = now.plus(LEASE);
-        let leased = store.lease_block(org, client.as_ref(), until).await;
+        let leased = store.lease_block(org, client.as_ref(), until, now).await;
         let mut blocks = self.blocks();
         match leased {
             Ok(Some(block)) => {

@@ -141,8 +141,8 @@ impl Store {
         row.as_ref().map(Code::read).transpose()
     }
 
-    /// Redeems a code: makes its grant, and its first refresh token when `refresh` names one and when that expires. A
-    /// code that was redeemed before revokes what came of it (RFC 6749 §4.1.2).
+    /// Redeems a code: makes its grant, and its first refresh token when `refresh` names one and when that expires. Of
+    /// more than [`MAX_GRANTS`](super::MAX_GRANTS) of one user to one client, the oldest are revoked. A code that was redeemed before revokes what came of it (RFC 6749 §4.1.2).
     pub async fn redeem_code(
         &self,
         org: &OrgId,
@@ -180,6 +180,7 @@ impl Store {
             revoked: false,
         };
         writer.insert_grant(org, &grant).await?;
+        writer.make_room(org, &grant, now).await?;
         writer.mark_used(org, &grant.client, now).await?;
         if let Some((refresh, expires_at)) = refresh {
             writer.insert_refresh_token(org, &grant.id, &refresh, now, expires_at).await?;

@@ -13,6 +13,10 @@ use crate::registry::OrgId;
 /// `tokenLifetimeSeconds`, and a minute for clocks that disagree.
 pub const GRANT_TAIL_SECONDS: u64 = 86_400 + 60;
 
+/// The most living grants of one user to one client: each computer where the client runs has one. The oldest make room,
+/// else a client that asks again and again, instead of refreshing, would fill the database and the status lists.
+pub const MAX_GRANTS: u32 = 20;
+
 /// A grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -94,6 +98,21 @@ impl Writer<'_> {
         .bind(i64::from(grant.status.index))
         .bind(time(grant.created_at))
         .bind(time(grant.keep_until));
+        self.run(query).await.map(drop)
+    }
+
+    /// Revokes the oldest living grants of the user and client of `new`, so that with it there are [`MAX_GRANTS`].
+    pub(super) async fn make_room(&mut self, org: &OrgId, new: &Grant, now: UnixTime) -> Result<(), StoreError> {
+        let query = sql("UPDATE grants SET revoked_at = $5 WHERE org = $1 AND revoked_at IS NULL AND id IN \
+                         (SELECT id FROM grants WHERE org = $1 AND user_id = $2 AND client = $3 AND id <> $4 \
+                         AND revoked_at IS NULL AND keep_until > $5 ORDER BY created_at DESC, id \
+                         LIMIT 1000 OFFSET $6)")
+        .bind(org.as_str())
+        .bind(new.user.as_str())
+        .bind(new.client.as_str())
+        .bind(new.id.as_str())
+        .bind(time(now))
+        .bind(i64::from(MAX_GRANTS - 1));
         self.run(query).await.map(drop)
     }
 

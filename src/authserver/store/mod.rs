@@ -41,7 +41,7 @@ use tokio::time::timeout;
 pub use codes::{Code, NewCode, NewGrant, Redeemed};
 pub use consents::Consent;
 pub use error::StoreError;
-pub use grants::{GRANT_TAIL_SECONDS, Grant};
+pub use grants::{GRANT_TAIL_SECONDS, Grant, MAX_GRANTS};
 pub use ids::{GrantId, StatusIndex, UserId};
 pub use refresh::{RETRY_SECONDS, RefreshToken, Rotated, Rotation};
 pub use registrations::{NewRegistration, Registered, Registration};

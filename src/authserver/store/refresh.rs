@@ -1,6 +1,6 @@
 //! Refresh tokens: every use gives a successor (RFC 9700 §4.14.2).
 
-use lumoauth_core::UnixTime;
+use lumoauth_core::{UnixTime, token::LEEWAY_SECONDS};
 use sqlx::any::AnyRow;
 
 use super::{
@@ -81,12 +81,11 @@ impl Used {
     }
 
     fn judge(&self, now: UnixTime) -> Rotated {
+        let lately = |used_at: UnixTime| used_at.until(now) <= RETRY_SECONDS && now.until(used_at) <= LEEWAY_SECONDS;
         match self.first {
             _ if self.revoked => Rotated::Unknown,
             None => Rotated::Unknown,
-            Some((used_at, salt)) if !self.has_successor_in_use && used_at.until(now) <= RETRY_SECONDS => {
-                Rotated::Retry { salt }
-            }
+            Some((used_at, salt)) if !self.has_successor_in_use && lately(used_at) => Rotated::Retry { salt },
             Some(_) => Rotated::Reused,
         }
     }
@@ -117,7 +116,9 @@ impl Store {
                              WHERE org = $1 AND digest = $2 AND used_at IS NULL AND expires_at > $3 \
                              AND EXISTS (SELECT 1 FROM grants g WHERE g.org = refresh_tokens.org \
                                          AND g.id = refresh_tokens.grant_id AND g.revoked_at IS NULL) \
-                             RETURNING grant_id")
+                             RETURNING grant_id, \
+                             (SELECT g.client FROM grants g WHERE g.org = refresh_tokens.org \
+                              AND g.id = refresh_tokens.grant_id) AS client")
         .bind(org.as_str())
         .bind(rotation.old.to_string())
         .bind(time(rotation.now))
@@ -131,6 +132,7 @@ impl Store {
             .bind(grant.as_str())
             .bind(time(rotation.expires_at.plus(GRANT_TAIL_SECONDS)));
         writer.run(keep).await?;
+        writer.mark_used(org, &row.client("client")?, rotation.now).await?;
         writer.commit().await?;
         Ok(Rotated::Fresh)
     }
@@ -188,6 +190,7 @@ mod tests {
     #[case::in_the_window(false, Some(100), false, 130, RETRY)]
     #[case::too_late(false, Some(100), false, 131, Rotated::Reused)]
     #[case::clocks_disagree(false, Some(100), false, 90, RETRY)]
+    #[case::clocks_disagree_too_much(false, Some(161), false, 100, Rotated::Reused)]
     #[case::successor_used(false, Some(100), true, 100, Rotated::Reused)]
     #[case::revoked(true, Some(100), false, 100, Rotated::Unknown)]
     #[case::revoked_and_late(true, Some(100), true, 500, Rotated::Unknown)]

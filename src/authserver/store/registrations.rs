@@ -12,6 +12,9 @@ use crate::{authserver::artefact::Digest, registry::OrgId};
 /// The most registrations that are listed.
 const MAX_LISTED: usize = 100_000;
 
+/// How often the use of a client is noted, in seconds.
+const DAY: u64 = 86_400;
+
 /// A client to be registered.
 #[derive(Clone, Debug)]
 pub struct NewRegistration {
@@ -42,7 +45,7 @@ pub struct Registration {
     pub created_at: UnixTime,
     /// When it is forgotten, unless it was used.
     pub expires_unused_at: UnixTime,
-    /// Whether it was.
+    /// Whether it was: then it is forgotten when nothing of it lives and it was not used for long.
     pub used: bool,
 }
 
@@ -153,6 +156,26 @@ impl Store {
         Ok(deleted)
     }
 
+    /// Forgets a client that was not used after `unused_since`, and what there is of it. False: it was.
+    pub(super) async fn forget_registration(
+        &self,
+        org: &OrgId,
+        id: &ClientId,
+        unused_since: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let mut writer = self.change(org).await?;
+        let delete = sql("DELETE FROM registrations WHERE org = $1 AND id = $2 AND used_at <= $3");
+        let deleted = writer.run(delete.bind(org.as_str()).bind(id.as_str()).bind(time(unused_since))).await? == 1;
+        if deleted {
+            writer.revoke_client(org, id, now).await?;
+            let disabled = sql("DELETE FROM disabled_clients WHERE org = $1 AND client = $2");
+            writer.run(disabled.bind(org.as_str()).bind(id.as_str())).await?;
+        }
+        writer.commit().await?;
+        Ok(deleted)
+    }
+
     /// Notes that a client is in use, so that it is not forgotten.
     pub async fn mark_used(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
         let mut writer = self.begin().await?;
@@ -162,10 +185,15 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Notes that a client was given something, so that it is not forgotten. For others than registered clients it does
-    /// nothing.
+    /// Notes, to the day, that a client was given something, so that it is not forgotten. For others than registered
+    /// clients it does nothing.
     pub(super) async fn mark_used(&mut self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
-        let query = sql("UPDATE registrations SET used_at = $3 WHERE org = $1 AND id = $2 AND used_at IS NULL");
-        self.run(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await.map(drop)
+        let query = sql("UPDATE registrations SET used_at = $3 \
+                         WHERE org = $1 AND id = $2 AND (used_at IS NULL OR used_at <= $4)")
+        .bind(org.as_str())
+        .bind(id.as_str())
+        .bind(time(now))
+        .bind(time(now.minus(DAY)));
+        self.run(query).await.map(drop)
     }
 }

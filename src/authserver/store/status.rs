@@ -1,9 +1,10 @@
 //! Token Status Lists (draft-ietf-oauth-status-list): which index is whose, and which are revoked.
 //!
 //! Indexes are leased in blocks and never twice: lists are numbered upwards, and a list is forgotten only when nothing
-//! that carries one of its indexes can be alive.
+//! that carries one of its indexes can be alive. The first list of an organization is numbered by the minute, so that a
+//! database that begins anew, because the one before was lost, gives no index that a living token of before has.
 
-use lumoauth_core::{ClientId, UnixTime};
+use lumoauth_core::{ClientId, UnixTime, token::MAX_STATUS_INDEXES};
 
 use super::{
     StatusIndex, Store, StoreError,
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::registry::OrgId;
 
-/// How many indexes a list has.
-pub const LIST_SIZE: u32 = 1 << 17;
+/// How many indexes a list has: as many as a sidecar reads.
+pub const LIST_SIZE: u32 = MAX_STATUS_INDEXES;
 /// How many indexes are leased at once.
 pub const BLOCK_SIZE: u32 = 512;
 
@@ -61,6 +62,19 @@ impl std::fmt::Debug for StatusBits {
     }
 }
 
+/// What is revoked of a list. One statement, so one moment: a row of length 0 says that the list is there.
+pub(super) const LIST: &str = "SELECT idx AS first_index, 1 AS length FROM grants \
+     WHERE org = $1 AND list = $2 AND revoked_at IS NOT NULL \
+     UNION ALL SELECT idx, 1 FROM status_revoked WHERE org = $1 AND list = $2 \
+     UNION ALL SELECT first_index, length FROM status_blocks WHERE org = $1 AND list = $2 AND revoked_at IS NOT NULL \
+     UNION ALL SELECT 0, 0 WHERE EXISTS (SELECT 1 FROM status_blocks WHERE org = $1 AND list = $2) \
+     OR EXISTS (SELECT 1 FROM grants WHERE org = $1 AND list = $2)";
+
+/// The number of an organization's first list. Later ones count on from it, more slowly than the minutes pass.
+fn first_list(now: UnixTime) -> i64 {
+    i64::from(u32::try_from(now.0 / 60).unwrap_or(u32::MAX / 2).max(1))
+}
+
 impl Store {
     /// Leases a block: for tokens of `client` itself, or for grants. No token with an index of it may live after
     /// `until`; a grant keeps its own index for longer. None: the client is disabled.
@@ -72,9 +86,11 @@ impl Store {
         org: &OrgId,
         client: Option<&ClientId>,
         until: UnixTime,
+        now: UnixTime,
     ) -> Result<Option<Block>, StoreError> {
         let mut writer = self.change(org).await?;
-        let next = sql("UPDATE orgs SET list = CASE WHEN next_index + $2 > $3 THEN list + 1 ELSE list END, \
+        let next = sql("UPDATE orgs SET list = CASE WHEN list = 0 THEN $5 \
+                        WHEN next_index + $2 > $3 THEN list + 1 ELSE list END, \
                         next_index = CASE WHEN next_index + $2 > $3 THEN $2 ELSE next_index + $2 END \
                         WHERE org = $1 AND NOT EXISTS \
                         (SELECT 1 FROM disabled_clients d WHERE d.org = orgs.org AND d.client = $4) \
@@ -82,7 +98,8 @@ impl Store {
         .bind(org.as_str())
         .bind(i64::from(BLOCK_SIZE))
         .bind(i64::from(LIST_SIZE))
-        .bind(client.map(ClientId::as_str));
+        .bind(client.map(ClientId::as_str))
+        .bind(first_list(now));
         let Some(row) = writer.row(next).await? else {
             writer.rollback().await?;
             return Ok(None);
@@ -116,15 +133,7 @@ impl Store {
 
     /// The list's bits; none when no living token can have an index of it.
     pub async fn status_list(&self, org: &OrgId, list: u32) -> Result<Option<StatusBits>, StoreError> {
-        // One statement, so one moment: a row of length 0 says that the list is there.
-        let query = sql("SELECT idx AS first_index, 1 AS length FROM grants \
-                         WHERE org = $1 AND list = $2 AND revoked_at IS NOT NULL \
-                         UNION ALL SELECT idx, 1 FROM status_revoked WHERE org = $1 AND list = $2 \
-                         UNION ALL SELECT first_index, length FROM status_blocks \
-                         WHERE org = $1 AND list = $2 AND revoked_at IS NOT NULL \
-                         UNION ALL SELECT 0, 0 FROM (SELECT list FROM status_blocks WHERE org = $1 AND list = $2 \
-                         UNION SELECT list FROM grants WHERE org = $1 AND list = $2) AS known");
-        let rows = self.rows(query.bind(org.as_str()).bind(i64::from(list))).await?;
+        let rows = self.rows(sql(LIST).bind(org.as_str()).bind(i64::from(list))).await?;
         if rows.is_empty() {
             return Ok(None);
         }

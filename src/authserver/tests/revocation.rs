@@ -15,7 +15,7 @@ use crate::authserver::testing::{
 
 const INTROSPECT: &str = "/orgs/acme/api/v1/oauth/introspect";
 const REVOKE: &str = "/orgs/acme/api/v1/oauth/revoke";
-const STATUS: &str = "/orgs/acme/api/v1/oauth/status/0";
+const STATUS: &str = "/orgs/acme/api/v1/oauth/status/30000000";
 
 /// Whether the bit that `token` names is set, as a sidecar would see it.
 async fn is_revoked(world: &World, token: &str, now: u64) -> bool {

@@ -85,7 +85,7 @@ async fn revoking_a_client(database: &Database) {
     let held = grant(&store, &ada, "refresh").await;
     let (app, bot) = (held.client.clone(), client("mcpc_bot"));
     assert!(store.issue_code(&org(), &new_code(&ada, "code"), &[(resource(), consent("mcp:read"))]).await.unwrap());
-    let block = store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap().unwrap();
+    let block = store.lease_block(&org(), Some(&bot), NOW.plus(DAY), NOW).await.unwrap().unwrap();
     let of_bot = StatusIndex { list: block.list, index: block.first + BLOCK_SIZE - 1 };
     assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([app.clone(), bot.clone()]));
     assert!(store.clients_holding(&other_org()).await.unwrap().is_empty());
@@ -139,7 +139,7 @@ async fn disabled_while_blocks_are_leased(database: &Database) {
                 store.set_client_disabled(&org(), &bot, true, NOW).await.unwrap();
                 return None;
             }
-            store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap()
+            store.lease_block(&org(), Some(&bot), NOW.plus(DAY), NOW).await.unwrap()
         }
     }))
     .await;
@@ -147,5 +147,5 @@ async fn disabled_while_blocks_are_leased(database: &Database) {
         let index = StatusIndex { list: block.list, index: block.first };
         assert!(store.is_revoked(&org(), index).await.unwrap(), "leased before, so revoked with the rest");
     }
-    assert_eq!(store.lease_block(&org(), Some(&bot), NOW.plus(DAY)).await.unwrap(), None);
+    assert_eq!(store.lease_block(&org(), Some(&bot), NOW.plus(DAY), NOW).await.unwrap(), None);
 }

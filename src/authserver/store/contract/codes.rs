@@ -1,4 +1,5 @@
 use super::*;
+use crate::authserver::store::MAX_GRANTS;
 
 contract![
     one_of_100_redemptions,
@@ -8,6 +9,7 @@ contract![
     consent_is_remembered_with_the_code,
     who_is_disabled_gets_no_code,
     revoking_a_grant,
+    grants_are_bounded,
 ];
 
 async fn one_of_100_redemptions(database: &Database) {
@@ -150,4 +152,25 @@ async fn revoking_a_grant(database: &Database) {
     assert!(is_revoked(&store, &grant).await);
     assert!(!store.revoke_grant(&org(), &grant.id, NOW).await.unwrap(), "once");
     assert!(!is_live(&store, "refresh", "next", NOW).await);
+}
+
+async fn grants_are_bounded(database: &Database) {
+    let store = database.open().await;
+    let (ada, bob) = (user(&store, "ada").await, user(&store, "bob").await);
+    let of_bob = grant(&store, &bob, "bob").await;
+    let mut of_ada = Vec::new();
+    for at in 0..=u64::from(MAX_GRANTS) {
+        let now = NOW.plus(at);
+        let code = NewCode { expires_at: NOW.plus(DAY), ..new_code(&ada, &at.to_string()) };
+        assert!(store.issue_code(&org(), &code, &[]).await.unwrap());
+        let redeemed = store.redeem_code(&org(), &code.digest, new_grant(&store).await, None, now).await.unwrap();
+        let Redeemed::Fresh(grant) = redeemed else { panic!("{redeemed:?}") };
+        assert!(!is_revoked(&store, &grant).await);
+        of_ada.push(grant);
+    }
+    assert!(is_revoked(&store, &of_ada[0]).await, "the oldest made room");
+    for grant in &of_ada[1..] {
+        assert!(!is_revoked(&store, grant).await);
+    }
+    assert!(!is_revoked(&store, &of_bob).await, "he has his own");
 }

@@ -206,7 +206,7 @@ fn new_code(user: &User, text: &str) -> NewCode {
 
 /// A grant's identifier, and a status index of a block of its own.
 async fn new_grant(store: &Store) -> NewGrant {
-    let block = store.lease_block(&org(), None, NOW.plus(DAY)).await.unwrap().unwrap();
+    let block = store.lease_block(&org(), None, NOW.plus(DAY), NOW).await.unwrap().unwrap();
     NewGrant { id: GrantId::generate().unwrap(), status: StatusIndex { list: block.list, index: block.first } }
 }
 

@@ -1,5 +1,9 @@
 use super::*;
-use crate::authserver::store::{Registered, Swept, rows::sql};
+use crate::authserver::store::{
+    Registered, Swept,
+    rows::{Columns as _, sql},
+    sweep::{MARGIN_SECONDS, UNUSED_SECONDS},
+};
 
 contract![
     what_was_kept_is_there_after_a_restart,
@@ -10,6 +14,8 @@ contract![
     one_replica_sweeps,
     only_what_expired_is_swept,
     a_list_is_forgotten_with_its_last_token,
+    redeemed_codes_go_with_their_grants,
+    registrations_that_nobody_uses_are_forgotten,
 ];
 
 async fn what_was_kept_is_there_after_a_restart(database: &Database) {
@@ -100,7 +106,9 @@ async fn only_what_expired_is_swept(database: &Database) {
     }
     store.mark_used(&org(), &client("dcr_used"), NOW).await.unwrap();
     store.set_client_disabled(&org(), &client("mcpc_off"), true, NOW).await.unwrap();
-    let sweep = async |seconds| store.sweep("a", NOW.plus(seconds)).await.unwrap();
+    // What counts no more stays for a while: clocks disagree.
+    let sweep_at = async |ended: UnixTime| store.sweep("a", ended.plus(MARGIN_SECONDS)).await.unwrap();
+    let sweep = async |seconds| sweep_at(NOW.plus(seconds)).await;
 
     assert_eq!(sweep(59).await, Swept::Rows(0));
     assert!(!store.claim_assertion(&org(), &held.client, &Digest::of("jti"), NOW.plus(60)).await.unwrap());
@@ -119,10 +127,10 @@ async fn only_what_expired_is_swept(database: &Database) {
     assert_eq!(sweep(30 * DAY).await, Swept::Rows(1), "the refresh token");
     // Until its last access token has ended, the grant can be revoked, and the replay of its code is known.
     let before = held.keep_until.minus(1);
-    assert_eq!(store.sweep("a", before).await.unwrap(), Swept::Rows(0));
+    assert_eq!(sweep_at(before).await, Swept::Rows(0));
     assert!(store.code(&org(), &Digest::of("code of refresh"), before).await.unwrap().unwrap().grant.is_some());
     assert!(!is_revoked(&store, &held).await);
-    assert_eq!(store.sweep("a", held.keep_until).await.unwrap(), Swept::Rows(2), "the grant and its code");
+    assert_eq!(sweep_at(held.keep_until).await, Swept::Rows(2), "the grant and its code");
     assert_eq!(store.grant(&org(), &held.id).await.unwrap(), None);
     assert_eq!(store.code(&org(), &Digest::of("code of refresh"), NOW).await.unwrap(), None);
 
@@ -138,8 +146,74 @@ async fn a_list_is_forgotten_with_its_last_token(database: &Database) {
     store.revoke_grant(&org(), &held.id, NOW).await.unwrap();
     store.sweep("a", NOW.plus(2 * DAY)).await.unwrap();
     assert!(is_revoked(&store, &held).await, "its block has ended, its tokens have not");
-    store.sweep("a", held.keep_until).await.unwrap();
+    store.sweep("a", held.keep_until.plus(MARGIN_SECONDS - 1)).await.unwrap();
+    assert!(is_revoked(&store, &held).await, "clocks disagree");
+    store.sweep("a", held.keep_until.plus(MARGIN_SECONDS)).await.unwrap();
     assert_eq!(store.status_list(&org(), held.status.list).await.unwrap(), None);
-    let next = store.lease_block(&org(), None, held.keep_until.plus(DAY)).await.unwrap().unwrap();
+    let next = store.lease_block(&org(), None, held.keep_until.plus(DAY), held.keep_until).await.unwrap().unwrap();
     assert!((next.list, next.first) > (held.status.list, held.status.index), "an index is never given again");
+}
+
+async fn redeemed_codes_go_with_their_grants(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let mut last = NOW;
+    for at in 0..3 {
+        last = grant(&store, &ada, &at.to_string()).await.keep_until;
+    }
+    // A database that lost its grants' codes still sweeps the grants.
+    store.run(sql("DELETE FROM codes WHERE digest IN (SELECT digest FROM codes LIMIT 1)")).await.unwrap();
+    store.sweep("a", last.plus(MARGIN_SECONDS)).await.unwrap();
+    for table in [sql("SELECT COUNT(*) AS n FROM codes"), sql("SELECT COUNT(*) AS n FROM grants")] {
+        assert_eq!(store.row(table).await.unwrap().unwrap().number("n").unwrap(), 0);
+    }
+}
+
+async fn registrations_that_nobody_uses_are_forgotten(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let (idle, off) = (client("dcr_idle"), client("dcr_off"));
+    for id in [&idle, &off] {
+        assert_eq!(store.register(&org(), &new_registration(id.as_str()), 10, NOW).await.unwrap(), Registered::Done);
+        store.mark_used(&org(), id, NOW).await.unwrap();
+    }
+    for org in [org(), other_org()] {
+        store.set_client_disabled(&org, &off, true, NOW).await.unwrap();
+    }
+    let mut code = new_code(&ada, "code of idle");
+    code.client = idle.clone();
+    assert!(store.issue_code(&org(), &code, &[(resource(), consent("mcp:read"))]).await.unwrap());
+    let known = async |id: &ClientId| store.registration(&org(), id, NOW).await.unwrap().is_some();
+    let sweep = async |at: UnixTime| drop(store.sweep("a", at).await.unwrap());
+
+    store.mark_used(&org(), &idle, NOW.plus(DAY - 1)).await.unwrap();
+    store.mark_used(&org(), &idle, NOW.plus(DAY)).await.unwrap();
+    sweep(NOW.plus(UNUSED_SECONDS + DAY - 1)).await;
+    assert!(known(&idle).await, "it was used a day later");
+    sweep(NOW.plus(UNUSED_SECONDS + DAY)).await;
+    assert!(!known(&idle).await);
+    assert_eq!(store.consent(&org(), &ada.id, &idle, &resource()).await.unwrap(), None);
+    assert!(!known(&off).await);
+    let left: Vec<_> = store.disabled_clients().await.unwrap().into_iter().collect();
+    assert_eq!(left, [(other_org(), off)], "another organization's is not concerned");
+}
+
+#[tokio::test]
+async fn a_registration_is_used_by_refreshing() {
+    let database = Database::sqlite();
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let held = grant(&store, &ada, "0").await;
+    let id = held.client.as_str();
+    assert_eq!(store.register(&org(), &new_registration(id), 10, NOW).await.unwrap(), Registered::Done);
+    store.mark_used(&org(), &held.client, NOW).await.unwrap();
+    for at in 0..10 {
+        assert!(is_live(&store, &at.to_string(), &(at + 1).to_string(), NOW.plus(at * 20 * DAY)).await);
+    }
+    let last = NOW.plus(180 * DAY);
+    let known = async || store.registration(&org(), &held.client, NOW).await.unwrap().is_some();
+    store.sweep("a", last.plus(UNUSED_SECONDS - 1)).await.unwrap();
+    assert!(known().await);
+    store.sweep("a", last.plus(UNUSED_SECONDS)).await.unwrap();
+    assert!(!known().await);
 }

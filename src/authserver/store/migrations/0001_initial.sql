@@ -1,7 +1,7 @@
 -- One text for SQLite and PostgreSQL: TEXT and BIGINT only. Times are seconds since 1970, digests 64 hexadecimal digits,
 -- lists JSON. Nothing here is a secret that works: of codes, tokens and cookies only the SHA-256 is kept.
 
--- What an organization's next lease of status indexes starts from. Its row is also the lock of everybody who gives or
+-- What an organization's next lease of status indexes starts from; list 0: there was none yet. Its row is also the lock of everybody who gives or
 -- takes rights in the organization.
 CREATE TABLE orgs (
     org TEXT PRIMARY KEY,
@@ -64,9 +64,10 @@ CREATE TABLE grants (
     UNIQUE (org, list, idx),
     FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
 );
-CREATE INDEX grants_of_user ON grants (org, user_id);
+CREATE INDEX grants_of_user ON grants (org, user_id, client);
 CREATE INDEX grants_of_client ON grants (org, client);
 CREATE INDEX grants_by_expiry ON grants (keep_until);
+CREATE INDEX grants_revoked ON grants (org, list, idx) WHERE revoked_at IS NOT NULL;
 
 -- A redeemed code stays as long as what came of it, so that its replay is known.
 CREATE TABLE codes (
@@ -128,6 +129,7 @@ CREATE TABLE status_revoked (
 );
 CREATE INDEX status_revoked_by_expiry ON status_revoked (until);
 
+-- used_at: the last use, to the day.
 CREATE TABLE registrations (
     org TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -139,7 +141,8 @@ CREATE TABLE registrations (
     used_at BIGINT,
     PRIMARY KEY (org, id)
 );
-CREATE INDEX registrations_by_expiry ON registrations (expires_unused_at);
+CREATE INDEX registrations_by_expiry ON registrations (expires_unused_at) WHERE used_at IS NULL;
+CREATE INDEX registrations_by_use ON registrations (used_at);
 
 CREATE TABLE assertions (
     org TEXT NOT NULL,
