@@ -108,8 +108,15 @@ fn open_registration() {
         "go-template={{index .data \"config.yaml\"}}",
     ]);
     let config = format!("{config}\norgs:\n  quickstart:\n    dcr:\n      mode: Open\n");
-    let patch = json!({"data": {"config.yaml": config}}).to_string();
-    kubectl(&["patch", "configmap", "lumoauth-config", "-n", "lumoauth-system", "--type=merge", "-p", &patch]);
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": "lumoauth-config", "namespace": "lumoauth-system",
+            "labels": {"app.kubernetes.io/part-of": "lumoauth"},
+        },
+        "data": {"config.yaml": config},
+    });
+    apply_text(&["apply", "--server-side", "-f", "-"], &object.to_string());
     kubectl(&["rollout", "restart", "deployment", "lumoauth-authserver", "-n", "lumoauth-system"]);
     wait_deployments();
 }
