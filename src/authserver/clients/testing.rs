@@ -162,19 +162,19 @@ async fn serve(tls: TlsAcceptor, stream: TcpStream, shared: Arc<Shared>) {
 pub(super) struct Names {
     answers: Mutex<VecDeque<Vec<IpAddr>>>,
     pub(super) asked: AtomicUsize,
-    pub(super) names: Mutex<Vec<String>>,
+    pub(super) looked_up: Mutex<Vec<String>>,
 }
 
 impl Names {
     pub(super) fn new(answers: &[&[IpAddr]]) -> Arc<Self> {
         let answers = answers.iter().map(|answer| answer.to_vec()).collect();
-        Arc::new(Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0), names: Mutex::default() })
+        Arc::new(Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0), looked_up: Mutex::default() })
     }
 }
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
-        self.names.lock().unwrap().push(name.to_owned());
+        self.looked_up.lock().unwrap().push(name.to_owned());
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };

@@ -139,6 +139,7 @@ impl Problem {
     }
 
     /// Title, what happened, what to do.
+    #[allow(clippy::too_many_lines)] // A table with a row for each problem: cut in two, one could be missed.
     fn texts(self) -> (&'static str, &'static str, &'static str) {
         const AGAIN: &str =
             "Wait a moment, then reload this page. If it stays like this, tell whoever runs this system.";

@@ -50,7 +50,7 @@ async fn no_search_domain_answers_for_a_host() {
     let names = Names::new(&[&[LOOPBACK]]);
     let result = fetcher(&names).get(&url(&origin.url("/c.json")), MAX, &origin.reachable()).await;
     assert!(result.is_ok(), "the certificate need not name it with a dot: {result:?}");
-    assert_eq!(*names.names.lock().unwrap(), ["app.example."]);
+    assert_eq!(*names.looked_up.lock().unwrap(), ["app.example."]);
     assert!(!origin.requests()[0].contains("app.example."), "nor is it asked for with one");
 }
 

@@ -184,7 +184,9 @@ async fn registrations_that_nobody_uses_are_forgotten(database: &Database) {
     code.client = idle.clone();
     assert!(store.issue_code(&org(), &code, &[(resource(), consent("mcp:read"))]).await.unwrap());
     let known = async |id: &ClientId| store.registration(&org(), id, NOW).await.unwrap().is_some();
-    let sweep = async |at: UnixTime| drop(store.sweep("a", at).await.unwrap());
+    let sweep = async |at: UnixTime| {
+        store.sweep("a", at).await.unwrap();
+    };
 
     store.mark_used(&org(), &idle, NOW.plus(DAY - 1)).await.unwrap();
     store.mark_used(&org(), &idle, NOW.plus(DAY)).await.unwrap();
