@@ -202,7 +202,8 @@ async fn refreshing(app: App, heard: Arc<Mutex<Heard>>, family: usize) {
     loop {
         let token = heard.lock().unwrap().live[family].clone();
         let Ok(answer) = app.refresh(&token).await else { return };
-        note(&heard, |heard| heard.live[family] = answer.text("refresh_token"));
+        let next = answer.text("refresh_token");
+        note(&heard, |heard| heard.live[family] = next);
     }
 }
 

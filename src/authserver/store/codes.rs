@@ -142,7 +142,8 @@ impl Store {
     }
 
     /// Redeems a code: makes its grant, and its first refresh token when `refresh` names one and when that expires. Of
-    /// more than [`MAX_GRANTS`](super::MAX_GRANTS) of one user to one client, the oldest are revoked. A code that was redeemed before revokes what came of it (RFC 6749 §4.1.2).
+    /// more than [`MAX_GRANTS`](super::MAX_GRANTS) of one user to one client, the oldest are revoked. A code that was
+    /// redeemed before revokes what came of it (RFC 6749 §4.1.2).
     pub async fn redeem_code(
         &self,
         org: &OrgId,

@@ -87,7 +87,9 @@ impl Writer<'_> {
     /// Adds a grant; the organization is locked.
     pub(super) async fn insert_grant(&mut self, org: &OrgId, grant: &Grant) -> Result<(), StoreError> {
         let query = sql("INSERT INTO grants (org, id, user_id, client, resources, offline, list, idx, created_at, \
-                         keep_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+                         keep_until, number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+                         (SELECT COALESCE(MAX(number), 0) + 1 FROM grants \
+                         WHERE org = $1 AND user_id = $3 AND client = $4))")
         .bind(org.as_str())
         .bind(grant.id.as_str())
         .bind(grant.user.as_str())
@@ -105,7 +107,7 @@ impl Writer<'_> {
     pub(super) async fn make_room(&mut self, org: &OrgId, new: &Grant, now: UnixTime) -> Result<(), StoreError> {
         let query = sql("UPDATE grants SET revoked_at = $5 WHERE org = $1 AND revoked_at IS NULL AND id IN \
                          (SELECT id FROM grants WHERE org = $1 AND user_id = $2 AND client = $3 AND id <> $4 \
-                         AND revoked_at IS NULL AND keep_until > $5 ORDER BY created_at DESC, id \
+                         AND revoked_at IS NULL AND keep_until > $5 ORDER BY number DESC \
                          LIMIT 1000 OFFSET $6)")
         .bind(org.as_str())
         .bind(new.user.as_str())

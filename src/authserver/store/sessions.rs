@@ -49,8 +49,10 @@ impl Store {
         if let Some(replaced) = replaces {
             writer.end_session(org, replaced).await?;
         }
-        let insert = sql("INSERT INTO sessions (org, digest, user_id, started_at, expires_at) \
-                          SELECT org, $3, id, $4, $5 FROM users \
+        let insert = sql("INSERT INTO sessions (org, digest, user_id, started_at, expires_at, number) \
+                          SELECT org, $3, id, $4, $5, \
+                          (SELECT COALESCE(MAX(number), 0) + 1 FROM sessions WHERE org = $1 AND user_id = $2) \
+                          FROM users \
                           WHERE org = $1 AND id = $2 AND disabled = 0 AND password_hash = $6")
         .bind(org.as_str())
         .bind(session.user.as_str())
@@ -60,7 +62,7 @@ impl Store {
         .bind(session.verified.as_str().to_owned());
         let started = writer.run(insert).await? == 1;
         let oldest = sql("DELETE FROM sessions WHERE org = $1 AND digest IN (SELECT digest FROM sessions \
-                          WHERE org = $1 AND user_id = $2 AND digest <> $3 ORDER BY started_at DESC, digest \
+                          WHERE org = $1 AND user_id = $2 AND digest <> $3 ORDER BY number DESC \
                           LIMIT 1000 OFFSET $4)")
         .bind(org.as_str())
         .bind(session.user.as_str())

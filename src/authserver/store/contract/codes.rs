@@ -159,11 +159,11 @@ async fn grants_are_bounded(database: &Database) {
     let (ada, bob) = (user(&store, "ada").await, user(&store, "bob").await);
     let of_bob = grant(&store, &bob, "bob").await;
     let mut of_ada = Vec::new();
-    for at in 0..=u64::from(MAX_GRANTS) {
-        let now = NOW.plus(at);
-        let code = NewCode { expires_at: NOW.plus(DAY), ..new_code(&ada, &at.to_string()) };
+    // All in one second.
+    for at in 0..=MAX_GRANTS {
+        let code = new_code(&ada, &at.to_string());
         assert!(store.issue_code(&org(), &code, &[]).await.unwrap());
-        let redeemed = store.redeem_code(&org(), &code.digest, new_grant(&store).await, None, now).await.unwrap();
+        let redeemed = store.redeem_code(&org(), &code.digest, new_grant(&store).await, None, NOW).await.unwrap();
         let Redeemed::Fresh(grant) = redeemed else { panic!("{redeemed:?}") };
         assert!(!is_revoked(&store, &grant).await);
         of_ada.push(grant);

@@ -1,8 +1,9 @@
 -- One text for SQLite and PostgreSQL: TEXT and BIGINT only. Times are seconds since 1970, digests 64 hexadecimal digits,
--- lists JSON. Nothing here is a secret that works: of codes, tokens and cookies only the SHA-256 is kept.
+-- lists JSON. Nothing here is a secret that works: of codes, tokens and cookies only the SHA-256 is kept. Where the
+-- oldest rows make room, `number` says which they are: many are made in one second, and clocks are set back.
 
--- What an organization's next lease of status indexes starts from; list 0: there was none yet. Its row is also the lock of everybody who gives or
--- takes rights in the organization.
+-- What an organization's next lease of status indexes starts from; list 0: there was none yet. Its row is also the lock
+-- of everybody who gives or takes rights in the organization.
 CREATE TABLE orgs (
     org TEXT PRIMARY KEY,
     list BIGINT NOT NULL,
@@ -21,10 +22,12 @@ CREATE TABLE users (
     UNIQUE (org, name)
 );
 
+-- number: counts the sessions of one user.
 CREATE TABLE sessions (
     org TEXT NOT NULL,
     digest TEXT NOT NULL,
     user_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
     started_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     PRIMARY KEY (org, digest),
@@ -47,12 +50,14 @@ CREATE TABLE consents (
 );
 CREATE INDEX consents_of_client ON consents (org, client);
 
--- keep_until: no refresh or access token of the grant lives longer, so then nobody asks for it any more.
+-- number: counts the grants of one user to one client. keep_until: no refresh or access token of the grant lives longer,
+-- so then nobody asks for it any more.
 CREATE TABLE grants (
     org TEXT NOT NULL,
     id TEXT NOT NULL,
     user_id TEXT NOT NULL,
     client TEXT NOT NULL,
+    number BIGINT NOT NULL,
     resources TEXT NOT NULL,
     offline BIGINT NOT NULL,
     list BIGINT NOT NULL,
