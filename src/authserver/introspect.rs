@@ -10,51 +10,24 @@ use lumoauth_core::ClientId;
 use serde::Serialize;
 
 use super::{
-    authenticate::{self, AuthenticationError, Presented},
+    authenticate,
     clients::OAuthClient,
     documents,
     errors::ApiError,
-    form::{self, FormError},
-    issued::{Issued, recognize},
+    form,
+    issued::{Issued, Refused, recognize},
     oauth::{OAuthError, Refusal, Told},
     org::{Org, OrgError, State},
     parameters::Parameters,
     store::{RefreshToken, StoreError, UserId},
 };
 
-/// Why nothing is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Refused {
-    /// The parameters cannot be read.
-    Form(FormError),
-    /// The client is not authenticated.
-    Client(AuthenticationError),
-    /// The client cannot prove who it is, and anybody could ask in its name (RFC 7662 §2.1).
-    PublicClient,
-    /// No `token`.
-    NoToken,
-    /// The store does not answer.
-    Store,
-}
+/// The client cannot prove who it is, and anybody could ask in its name (RFC 7662 §2.1).
+struct PublicClient;
 
-impl From<StoreError> for Refused {
-    /// The store has logged it.
-    fn from(_: StoreError) -> Self {
-        Self::Store
-    }
-}
-
-impl Refusal for Refused {
+impl Refusal for PublicClient {
     fn told(&self) -> Told {
-        match self {
-            Self::Form(error) => error.told(),
-            Self::Client(error) => error.told(),
-            Self::PublicClient => {
-                Told(OAuthError::InvalidClient, "public_client", "only clients that can prove who they are may ask")
-            }
-            Self::NoToken => Told(OAuthError::InvalidRequest, "no_token", "the parameter token is missing"),
-            Self::Store => AuthenticationError::Store.told(),
-        }
+        Told(OAuthError::InvalidClient, "public_client", "only clients that can prove who they are may ask")
     }
 }
 
@@ -94,18 +67,21 @@ pub(super) async fn introspect(
     let org = org.map_err(ApiError::unknown_tenant)?;
     let answer = match form::read(&headers, &uri, body.as_ref()) {
         Ok(form) => answer(&state, &org, &headers, &form).await,
-        Err(error) => Err(Refused::Form(error)),
+        Err(error) => Err(error.into()),
     };
     answer.map(documents::private).map_err(|refused| ApiError::refused(&refused))
 }
 
-async fn answer(state: &State, org: &Org, headers: &HeaderMap, form: &Parameters<'_>) -> Result<Vec<u8>, Refused> {
-    let presented = Presented::read(headers, form).map_err(Refused::Client)?;
-    let client = authenticate::find(state, org, &presented).await.map_err(Refused::Client)?;
-    let authenticated = authenticate::prove(state, org, client, &presented).await.map_err(Refused::Client)?;
+async fn answer(
+    state: &State,
+    org: &Org,
+    headers: &HeaderMap,
+    form: &Parameters<'_>,
+) -> Result<Vec<u8>, Refused<PublicClient>> {
+    let authenticated = authenticate::caller(state, org, headers, form, &mut None).await?;
     let caller = authenticated.client();
     if !caller.is_confidential() {
-        return Err(Refused::PublicClient);
+        return Err(Refused::Rule(PublicClient));
     }
     let text = form.get("token").ok_or(Refused::NoToken)?;
     let said = match recognize(state, org, text).await? {

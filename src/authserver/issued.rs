@@ -1,4 +1,5 @@
-//! What a text is that somebody presents as a token of ours: for introspection and revocation.
+//! What introspection and revocation have in common: what a text is that somebody presents as a token of ours, and why a
+//! request about one is refused.
 
 use lumoauth_core::{
     ResourceUri,
@@ -7,6 +8,9 @@ use lumoauth_core::{
 
 use super::{
     artefact::Digest,
+    authenticate::AuthenticationError,
+    form::FormError,
+    oauth::{OAuthError, Refusal, Told},
     org::{Org, State},
     status,
     store::{RefreshToken, StatusIndex, StoreError},
@@ -25,6 +29,51 @@ pub(super) enum Issued {
     },
     /// A refresh token, whether it still works or not.
     Refresh(RefreshToken),
+}
+
+/// Why a request about a token is refused: for what is common to all of them, or by the `Rule` of one endpoint.
+pub(super) enum Refused<Rule> {
+    /// The parameters cannot be read.
+    Form(FormError),
+    /// The client is not authenticated.
+    Client(AuthenticationError),
+    /// No `token`.
+    NoToken,
+    /// The store does not answer.
+    Store,
+    /// What this endpoint alone refuses.
+    Rule(Rule),
+}
+
+impl<Rule> From<FormError> for Refused<Rule> {
+    fn from(error: FormError) -> Self {
+        Self::Form(error)
+    }
+}
+
+impl<Rule> From<AuthenticationError> for Refused<Rule> {
+    fn from(error: AuthenticationError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl<Rule> From<StoreError> for Refused<Rule> {
+    /// The store has logged it.
+    fn from(_: StoreError) -> Self {
+        Self::Store
+    }
+}
+
+impl<Rule: Refusal> Refusal for Refused<Rule> {
+    fn told(&self) -> Told {
+        match self {
+            Self::Form(error) => error.told(),
+            Self::Client(error) => error.told(),
+            Self::NoToken => Told(OAuthError::InvalidRequest, "no_token", "the parameter token is missing"),
+            Self::Store => AuthenticationError::Store.told(),
+            Self::Rule(rule) => rule.told(),
+        }
+    }
 }
 
 /// Finds out what `text` is; none of what we issued and can still be good for anything.

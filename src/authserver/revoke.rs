@@ -12,52 +12,25 @@ use http::{HeaderMap, Uri};
 use lumoauth_core::{ClientId, token::LEEWAY_SECONDS};
 
 use super::{
-    authenticate::{self, AuthenticationError, Presented},
+    authenticate,
     clients::OAuthClient,
     documents,
     errors::ApiError,
-    form::{self, FormError},
-    issued::{Issued, recognize},
+    form,
+    issued::{Issued, Refused, recognize},
     oauth::{OAuthError, Refusal, Told},
     org::{Org, OrgError, State},
     parameters::Parameters,
-    store::{GrantId, StoreError},
+    store::GrantId,
 };
 
-/// Why nothing is revoked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Refused {
-    /// The parameters cannot be read.
-    Form(FormError),
-    /// The client is not authenticated.
-    Client(AuthenticationError),
-    /// No `token`.
-    NoToken,
-    /// The token was issued to another client: RFC 7009 §2.1 has the request refused and the client told. Whoever holds
-    /// a token learns nothing by it that using the token would not tell.
-    OfAnotherClient,
-    /// The store does not answer.
-    Store,
-}
+/// The token was issued to another client: RFC 7009 §2.1 has the request refused and the client told. Whoever holds a
+/// token learns nothing by it that using the token would not tell.
+struct OfAnotherClient;
 
-impl From<StoreError> for Refused {
-    /// The store has logged it.
-    fn from(_: StoreError) -> Self {
-        Self::Store
-    }
-}
-
-impl Refusal for Refused {
+impl Refusal for OfAnotherClient {
     fn told(&self) -> Told {
-        match self {
-            Self::Form(error) => error.told(),
-            Self::Client(error) => error.told(),
-            Self::NoToken => Told(OAuthError::InvalidRequest, "no_token", "the parameter token is missing"),
-            Self::OfAnotherClient => {
-                Told(OAuthError::InvalidGrant, "token_of_another_client", "the token was issued to another client")
-            }
-            Self::Store => AuthenticationError::Store.told(),
-        }
+        Told(OAuthError::InvalidGrant, "token_of_another_client", "the token was issued to another client")
     }
 }
 
@@ -81,7 +54,7 @@ pub(super) async fn revoke(
     let mut trail = Trail::default();
     let result = match form::read(&headers, &uri, body.as_ref()) {
         Ok(form) => withdraw(&state, &org, &headers, &form, &mut trail).await,
-        Err(error) => Err(Refused::Form(error)),
+        Err(error) => Err(error.into()),
     };
     let (outcome, reason) = match &result {
         Ok(true) => ("revoked", ""),
@@ -109,11 +82,8 @@ async fn withdraw(
     headers: &HeaderMap,
     form: &Parameters<'_>,
     trail: &mut Trail,
-) -> Result<bool, Refused> {
-    let presented = Presented::read(headers, form).map_err(Refused::Client)?;
-    let client = authenticate::find(state, org, &presented).await.map_err(Refused::Client)?;
-    trail.client = Some(client.id.clone());
-    let authenticated = authenticate::prove(state, org, client, &presented).await.map_err(Refused::Client)?;
+) -> Result<bool, Refused<OfAnotherClient>> {
+    let authenticated = authenticate::caller(state, org, headers, form, &mut trail.client).await?;
     let caller = authenticated.client();
     let text = form.get("token").ok_or(Refused::NoToken)?;
     let grant = match recognize(state, org, text).await? {
@@ -139,6 +109,6 @@ async fn withdraw(
     Ok(revoked)
 }
 
-fn issued_to(client: &ClientId, caller: &OAuthClient) -> Result<(), Refused> {
-    if *client == caller.id { Ok(()) } else { Err(Refused::OfAnotherClient) }
+fn issued_to(client: &ClientId, caller: &OAuthClient) -> Result<(), Refused<OfAnotherClient>> {
+    if *client == caller.id { Ok(()) } else { Err(Refused::Rule(OfAnotherClient)) }
 }

@@ -7,8 +7,10 @@ mod secret;
 
 use std::sync::Arc;
 
-pub(super) use self::presented::Presented;
-use self::presented::Proof;
+use http::HeaderMap;
+use lumoauth_core::ClientId;
+
+use self::presented::{Presented, Proof};
 use super::{
     clients::{Authentication, OAuthClient, ResolveError, resolve},
     oauth::{OAuthError, Refusal, Told},
@@ -16,7 +18,7 @@ use super::{
     parameters::Parameters,
 };
 
-/// A client that proved who it is, as far as it can: a public client says so and no more. Only [`prove`] makes one.
+/// A client that proved who it is, as far as it can: a public client says so and no more. Only [`caller`] makes one.
 pub(super) struct Authenticated(Arc<OAuthClient>);
 
 impl Authenticated {
@@ -83,17 +85,22 @@ impl Refusal for AuthenticationError {
     }
 }
 
-/// Who the client is said to be.
-pub(super) async fn find(
+/// The client that a request comes from. `claimed` becomes the client of that name, if there is one, before it is known
+/// whether the request comes from it.
+pub(super) async fn caller(
     state: &State,
     org: &Org,
-    presented: &Presented,
-) -> Result<Arc<OAuthClient>, AuthenticationError> {
-    resolve(state, org, &presented.id).await.map_err(AuthenticationError::Unresolved)
+    headers: &HeaderMap,
+    form: &Parameters<'_>,
+    claimed: &mut Option<ClientId>,
+) -> Result<Authenticated, AuthenticationError> {
+    let presented = Presented::read(headers, form)?;
+    let client = resolve(state, org, &presented.id).await.map_err(AuthenticationError::Unresolved)?;
+    *claimed = Some(client.id.clone());
+    prove(state, org, client, &presented).await
 }
 
-/// Whether it is.
-pub(super) async fn prove(
+async fn prove(
     state: &State,
     org: &Org,
     client: Arc<OAuthClient>,

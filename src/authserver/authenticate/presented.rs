@@ -12,7 +12,7 @@ use super::{AuthenticationError, Parameters};
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a request presents, unjudged.
-pub(in crate::authserver) struct Presented {
+pub(super) struct Presented {
     pub(super) id: ClientId,
     pub(super) proof: Proof,
 }
@@ -32,7 +32,7 @@ pub(super) enum Proof {
 
 impl Presented {
     /// Reads what a request presents.
-    pub(in crate::authserver) fn read(headers: &HeaderMap, form: &Parameters<'_>) -> Result<Self, AuthenticationError> {
+    pub(super) fn read(headers: &HeaderMap, form: &Parameters<'_>) -> Result<Self, AuthenticationError> {
         let mut authorization = headers.get_all(AUTHORIZATION).iter();
         let (header, more) = (authorization.next(), authorization.next().is_some());
         let (id, secret) = (form.get("client_id"), form.get("client_secret"));

@@ -21,8 +21,7 @@ use lumoauth_core::ClientId;
 
 use self::{grant::Kind, mint::Minted, refused::Refused};
 use super::{
-    authenticate::{self, Presented},
-    documents,
+    authenticate, documents,
     errors::ApiError,
     form,
     oauth::Refusal as _,
@@ -65,8 +64,7 @@ pub(super) async fn token(
 ) -> Result<Response, ApiError> {
     let org = org.map_err(ApiError::unknown_tenant)?;
     let mut trail = Trail::default();
-    let form = form::read(&headers, &uri, body.as_ref());
-    let result = match form {
+    let result = match form::read(&headers, &uri, body.as_ref()) {
         Ok(form) => issue(&state, &org, &headers, &form, &mut trail).await,
         Err(error) => Err(error.into()),
     };
@@ -110,10 +108,7 @@ async fn issue(
     form: &Parameters<'_>,
     trail: &mut Trail,
 ) -> Result<Vec<u8>, Refused> {
-    let presented = Presented::read(headers, form)?;
-    let client = authenticate::find(state, org, &presented).await?;
-    trail.client = Some(client.id.clone());
-    let authenticated = authenticate::prove(state, org, client, &presented).await?;
+    let authenticated = authenticate::caller(state, org, headers, form, &mut trail.client).await?;
     let kind = grant::kind(form, authenticated.client())?;
     trail.kind = kind.as_str();
     match kind {
