@@ -1,10 +1,6 @@
 //! What a request comes to, as HTTP, and the audit line of it.
 
 use axum::response::{IntoResponse as _, Response};
-use http::{
-    HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY},
-};
 use lumoauth_core::{ClientId, uri::RedirectKind};
 
 use super::{
@@ -144,7 +140,7 @@ impl Trail {
 /// own website, which nobody can list; so a form that leads to a website is answered by a page that goes on by itself.
 fn onward(to: &Redirectable, location: &str, outcome: &'static str, sent: Sent) -> Response {
     if (sent, to.redirect().kind()) != (Sent::Form, RedirectKind::Https) {
-        return see_other(location, outcome);
+        return see_other(location, outcome).unwrap_or_else(Problem::into_response);
     }
     let destination = Shown::of(&to.redirect().destination());
     let mut response = pages::onward(&OnwardPage { location, destination });
@@ -165,16 +161,9 @@ fn go_back(to: &Redirectable, refused: Refused) -> Response {
     response
 }
 
-/// 303, so that nothing a person typed is sent on (RFC 9700 §4.12), and without a trace of where it came from (§4.2).
-pub(super) fn see_other(location: &str, outcome: &'static str) -> Response {
-    let Ok(mut location) = HeaderValue::try_from(location) else { return Problem::Internal.into_response() };
-    location.set_sensitive(true);
-    let headers = [
-        (LOCATION, location),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    let mut response = (StatusCode::SEE_OTHER, headers).into_response();
+/// To another page, or to the client, without a trace of where from.
+pub(super) fn see_other(location: &str, outcome: &'static str) -> Result<Response, Problem> {
+    let mut response = pages::untraced(pages::see_other(location)?);
     response.extensions_mut().insert(Outcome(outcome));
-    response
+    Ok(response)
 }

@@ -127,7 +127,7 @@ impl Endpoint<'_> {
             }
             (Action::Logout, _) => {
                 let cookie = visitor.sign_out(self.state, self.org).await?;
-                let mut response = see_other(&self.page(), "logout");
+                let mut response = see_other(&self.page(), "logout")?;
                 response.headers_mut().append(SET_COOKIE, cookie);
                 Ok(Answer::Ask(response))
             }

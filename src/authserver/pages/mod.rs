@@ -11,10 +11,17 @@ mod tests;
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, LOCATION},
+};
 use lumoauth_core::uri::{RedirectKind, RedirectUri};
 
-pub(super) use self::{problem::Problem, security::FormTarget, shown::Shown};
+pub(super) use self::{
+    problem::Problem,
+    security::{FormTarget, untraced},
+    shown::Shown,
+};
 use super::errors::ApiError;
 
 /// The one style sheet, inlined into every page. Its hash is in every page's Content-Security-Policy.
@@ -272,12 +279,20 @@ pub(super) fn signed_out(page: &SignedOutPage<'_>) -> Response {
 
 /// A page that goes on by itself, and tells nobody where from.
 pub(super) fn onward(page: &OnwardPage<'_>) -> Response {
-    security::untraced(respond(StatusCode::OK, page, &FormTarget::own()))
+    untraced(respond(StatusCode::OK, page, &FormTarget::own()))
 }
 
 /// A refusal with the way back to the client.
 pub(super) fn go_back(page: &GoBackPage<'_>) -> Response {
-    security::untraced(respond(StatusCode::BAD_REQUEST, page, &FormTarget::own()))
+    untraced(respond(StatusCode::BAD_REQUEST, page, &FormTarget::own()))
+}
+
+/// In place of a page, the way to another: 303 and never 307, so that nothing a person typed is sent on (RFC 9700 §4.12).
+pub(super) fn see_other(location: &str) -> Result<Response, Problem> {
+    let mut location = HeaderValue::try_from(location).map_err(|_| Problem::Internal)?;
+    location.set_sensitive(true);
+    let headers = [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
 /// The page as a response with the headers that every page has.

@@ -69,8 +69,8 @@ pub(super) fn alone(mut response: Response) -> Response {
     response
 }
 
-/// A page whose links tell nobody where from (RFC 9700 §4.2.4). It has no form.
-pub(super) fn untraced(mut response: Response) -> Response {
+/// A redirect that tells nobody where from, or a page whose links do not (RFC 9700 §4.2.4). Such a page has no form.
+pub(crate) fn untraced(mut response: Response) -> Response {
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

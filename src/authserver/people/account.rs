@@ -12,7 +12,7 @@ use lumoauth_core::{ClientId, ResourceUri};
 
 use super::{
     Action, Form, Visitor,
-    login::{self, Purpose, see_other},
+    login::{self, Purpose},
     visitor::answered,
 };
 use crate::authserver::{
@@ -90,7 +90,7 @@ async fn withdraw(state: &State, org: &Org, user: &User, form: &Form<'_>) -> Res
         user = %user.id,
         client = client.as_str(),
     );
-    Ok(see_other(&format!("{}?{WITHDRAWN}", path(org)), None))
+    pages::see_other(&format!("{}?{WITHDRAWN}", path(org)))
 }
 
 async fn render(

@@ -1,9 +1,9 @@
 //! Signing in: the form, and what becomes of it. A step of every page that needs to know who is there.
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::{
     HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, SET_COOKIE},
+    header::{RETRY_AFTER, SET_COOKIE},
 };
 
 use super::{
@@ -90,13 +90,16 @@ pub(crate) async fn submit(
     let user = known.as_ref().map_or("", UserId::as_str);
     tracing::info!(target: "lumoauth::audit", event = "login", outcome, reason, org = %org.id, user);
     match attempted {
-        Ok((_, cookie)) if purpose.leads_on => {
-            let destination = Shown::of(org.authority.issuing.public_url.authority());
-            let mut page = pages::onward(&OnwardPage { location: &purpose.page, destination });
-            page.headers_mut().append(SET_COOKIE, cookie);
-            Ok(page)
+        Ok((_, cookie)) => {
+            let mut response = if purpose.leads_on {
+                let destination = Shown::of(org.authority.issuing.public_url.authority());
+                pages::onward(&OnwardPage { location: &purpose.page, destination })
+            } else {
+                pages::see_other(&purpose.page)?
+            };
+            response.headers_mut().append(SET_COOKIE, cookie);
+            Ok(response)
         }
-        Ok((_, cookie)) => Ok(see_other(&purpose.page, Some(cookie))),
         Err(refused) => Ok(render(org, visitor, purpose, username, Some(refused))),
     }
 }
@@ -161,16 +164,5 @@ fn render(org: &Org, visitor: &Visitor, purpose: &Purpose, username: &str, refus
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response.extensions_mut().insert(Outcome(refused.map_or("login", Refused::reason)));
-    response
-}
-
-/// 303 to a path of ours, never 307: a password must not be sent on (RFC 9700 §4.12).
-pub(super) fn see_other(path: &str, cookie: Option<HeaderValue>) -> Response {
-    let Ok(location) = HeaderValue::try_from(path) else { return Problem::Internal.into_response() };
-    let no_store = HeaderValue::from_static("no-store");
-    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, location), (CACHE_CONTROL, no_store)]).into_response();
-    if let Some(cookie) = cookie {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
     response
 }
