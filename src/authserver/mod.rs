@@ -28,6 +28,7 @@ mod parameters;
 pub mod people;
 mod prm;
 mod registry_api;
+mod resource;
 mod revoke;
 mod revoker;
 mod routes;

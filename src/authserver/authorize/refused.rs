@@ -4,8 +4,10 @@ use lumoauth_core::uri::RedirectKind;
 
 use crate::authserver::{
     clients::{ResolveError, Source},
+    oauth::{Refusal as _, Told},
     pages::Problem,
     parameters::ParametersError,
+    resource::NoTarget,
 };
 
 /// Told on a page and never by a redirect: client, redirect URI or `state` are not proven (RFC 6749 §4.1.2.1).
@@ -110,18 +112,10 @@ pub(super) enum Refused {
     ChallengeMethod,
     /// No SHA-256.
     Challenge,
-    /// No `resource`, and it cannot be told which is meant.
-    NoResource,
     /// More of them than one consent can be about.
     TooManyResources,
-    /// Not an absolute URL without fragment.
-    MalformedResource,
-    /// Nothing of this organization has that identifier, or nothing that people can be asked about.
-    UnknownResource,
-    /// `servers` of the client or `allowedClients` of the server do not name the other.
-    ClientNotAllowed,
-    /// The server asks for no tokens.
-    PublicServer,
+    /// There is no such server for the client.
+    Resource(NoTarget),
     /// `scope` is no list of scope-tokens.
     MalformedScope,
     /// `prompt=none` beside other values.
@@ -136,6 +130,12 @@ pub(super) enum Refused {
     Denied,
     /// The person or the client was disabled while the request was under way.
     Disabled,
+}
+
+impl From<NoTarget> for Refused {
+    fn from(none: NoTarget) -> Self {
+        Self::Resource(none)
+    }
 }
 
 impl Refused {
@@ -163,7 +163,6 @@ impl Refused {
     }
 
     fn texts(self) -> (&'static str, &'static str, &'static str) {
-        const TARGET: &str = "the resource is not one this client may ask for";
         match self {
             Self::NoResponseType => ("invalid_request", "no_response_type", "the parameter response_type is missing"),
             Self::ResponseType => ("unsupported_response_type", "response_type", "use response_type code"),
@@ -175,16 +174,11 @@ impl Refused {
             Self::Challenge => {
                 ("invalid_request", "code_challenge", "code_challenge must be 43 characters of base64url")
             }
-            Self::NoResource => ("invalid_target", "no_resource", "name the MCP server in the parameter resource"),
             Self::TooManyResources => ("invalid_target", "too_many_resources", "ask for fewer resources at a time"),
-            Self::MalformedResource => (
-                "invalid_target",
-                "malformed_resource",
-                "the parameter resource must be an absolute URL without fragment",
-            ),
-            Self::UnknownResource => ("invalid_target", "unknown_resource", TARGET),
-            Self::ClientNotAllowed => ("invalid_target", "client_not_allowed", TARGET),
-            Self::PublicServer => ("invalid_target", "public_server", "this MCP server asks for no tokens"),
+            Self::Resource(none) => {
+                let Told(error, reason, text) = none.told();
+                (error.as_str(), reason, text)
+            }
             Self::MalformedScope => {
                 ("invalid_scope", "malformed_scope", "separate scopes by single spaces, without quotes")
             }
@@ -214,7 +208,8 @@ mod tests {
     #[case::dynamic_on_the_machine(Source::Dynamic, RedirectKind::Loopback, true)]
     #[case::app(Source::Dynamic, RedirectKind::PrivateUse, true)]
     fn rfc9700_4_11_2(#[case] source: Source, #[case] to: RedirectKind, #[case] by_itself: bool) {
-        for refused in [Refused::ResponseType, Refused::UnknownResource, Refused::LoginRequired, Refused::Disabled] {
+        let unknown = Refused::Resource(NoTarget::Unknown);
+        for refused in [Refused::ResponseType, unknown, Refused::LoginRequired, Refused::Disabled] {
             assert_eq!(refused.goes_by_itself(&source, to), by_itself, "{refused:?}");
         }
         assert!(Refused::Denied.goes_by_itself(&source, to));

@@ -1,15 +1,11 @@
 //! `resource` (RFC 8707 §2): which MCP servers a request is about.
 
-use lumoauth_core::ResourceUri;
-
 use super::refused::Refused;
-use crate::{
-    api::v1alpha1::AuthMode,
-    authserver::{
-        clients::OAuthClient,
-        org::{Org, Target},
-        parameters::Parameters,
-    },
+use crate::authserver::{
+    clients::OAuthClient,
+    org::{Org, Target},
+    parameters::Parameters,
+    resource,
 };
 
 /// How many servers one request may be about: more than that nobody reads before they agree.
@@ -19,37 +15,15 @@ const MAX_RESOURCES: usize = 8;
 /// that of programs.
 pub(super) fn choose(org: &Org, client: &OAuthClient, parameters: &Parameters<'_>) -> Result<Vec<Target>, Refused> {
     let mut targets: Vec<Target> = Vec::new();
-    for resource in parameters.all("resource") {
-        let target = find(org, client, resource)?;
+    for text in parameters.all("resource") {
+        let target = resource::admitted(org, client, &resource::parse(text)?)?;
         if !targets.iter().any(|known| known.id == target.id) {
             targets.push(target);
         }
     }
     match targets.len() {
-        0 => only_one(org, client).map(|target| vec![target]),
+        0 => Ok(vec![resource::only_one(org, client)?]),
         1..=MAX_RESOURCES => Ok(targets),
         _ => Err(Refused::TooManyResources),
-    }
-}
-
-fn find(org: &Org, client: &OAuthClient, resource: &str) -> Result<Target, Refused> {
-    let resource = ResourceUri::parse(resource).map_err(|_| Refused::MalformedResource)?;
-    let target = org.server_of(&resource).ok_or(Refused::UnknownResource)?;
-    if !client.may_use(&target) {
-        return Err(Refused::ClientNotAllowed);
-    }
-    match target.server.auth_mode {
-        AuthMode::OAuth => Ok(target),
-        AuthMode::None => Err(Refused::PublicServer),
-    }
-}
-
-/// `resource` may be left out by a client that may use one server only, if that server says so.
-fn only_one(org: &Org, client: &OAuthClient) -> Result<Target, Refused> {
-    let mut usable =
-        org.servers().filter(|target| target.server.auth_mode == AuthMode::OAuth && client.may_use(target));
-    match (usable.next(), usable.next()) {
-        (Some(target), None) if !target.server.require_resource_param => Ok(target),
-        _ => Err(Refused::NoResource),
     }
 }

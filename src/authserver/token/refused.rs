@@ -4,6 +4,7 @@ use crate::authserver::{
     authenticate::AuthenticationError,
     form::FormError,
     oauth::{OAuthError, Refusal, Told},
+    resource::{NOT_FOR_CLIENT, NoTarget},
     status::NoIndex,
     store::StoreError,
 };
@@ -23,18 +24,10 @@ pub(in crate::authserver) enum Refused {
     GrantNotRegistered,
     /// More than one resource, and a token has one audience.
     SeveralResources,
-    /// No resource, and it cannot be told which is meant.
-    NoResource,
-    /// Not an absolute URL without fragment.
-    MalformedResource,
-    /// Nothing of this organization has that identifier.
-    UnknownResource,
+    /// There is no such server for the client.
+    Resource(NoTarget),
     /// Not a resource that the user agreed to.
     ResourceNotGranted,
-    /// `servers` of the client or `allowedClients` of the server do not name the other.
-    ClientNotAllowed,
-    /// The server asks for no tokens.
-    PublicServer,
     /// `scope` is no list of scope-tokens.
     MalformedScope,
     /// Nothing is left of what was asked for.
@@ -89,6 +82,12 @@ impl From<AuthenticationError> for Refused {
     }
 }
 
+impl From<NoTarget> for Refused {
+    fn from(none: NoTarget) -> Self {
+        Self::Resource(none)
+    }
+}
+
 impl From<StoreError> for Refused {
     /// The store has logged it.
     fn from(_: StoreError) -> Self {
@@ -107,7 +106,6 @@ impl From<NoIndex> for Refused {
 
 impl Refusal for Refused {
     fn told(&self) -> Told {
-        const TARGET: &str = "the resource is not one this client may ask a token for";
         const CODE: &str = "the code is not valid, expired, was used before, or is not for this request";
         const REFRESH: &str = "the refresh token is not valid, expired, was used before, or was revoked";
         let request = |reason, text| Told(OAuthError::InvalidRequest, reason, text);
@@ -129,14 +127,8 @@ impl Refusal for Refused {
             Self::SeveralResources => {
                 target("several_resources", "ask for one resource at a time: a token has one audience")
             }
-            Self::NoResource => target("no_resource", "name the MCP server in the parameter resource"),
-            Self::MalformedResource => {
-                target("malformed_resource", "the parameter resource must be an absolute URL without fragment")
-            }
-            Self::UnknownResource => target("unknown_resource", TARGET),
-            Self::ResourceNotGranted => target("resource_not_granted", TARGET),
-            Self::ClientNotAllowed => target("client_not_allowed", TARGET),
-            Self::PublicServer => target("public_server", "this MCP server asks for no tokens"),
+            Self::Resource(none) => none.told(),
+            Self::ResourceNotGranted => target("resource_not_granted", NOT_FOR_CLIENT),
             Self::MalformedScope => scope("malformed_scope", "separate scopes by single spaces, without quotes"),
             Self::NoScopeLeft => scope("no_scope_left", "this client may have none of these scopes on this resource"),
             Self::ScopeNotGranted => scope("scope_not_granted", "ask for no more scopes than were granted"),

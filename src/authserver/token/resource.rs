@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use lumoauth_core::{IssuerUrl, ResourceUri, ScopeSet, scope::Hierarchy};
 
 use super::{Refused, scopes::Offer};
-use crate::{
-    api::v1alpha1::AuthMode,
-    authserver::{
-        REGISTRY_SCOPE,
-        clients::OAuthClient,
-        org::{Org, Target},
-        parameters::Parameters,
-    },
+use crate::authserver::{
+    REGISTRY_SCOPE,
+    clients::OAuthClient,
+    org::{Org, Target},
+    parameters::Parameters,
+    resource::{NoTarget, admitted, only_one, parse},
 };
 
 /// Lifetime of a token for the registry API, in seconds: that of a server by default.
@@ -75,8 +73,8 @@ fn offer(target: &Target) -> Offer<'_> {
 pub(super) fn choose(org: &Org, form: &Parameters<'_>, client: &OAuthClient) -> Result<Audience, Refused> {
     match named(form)? {
         Some(resource) if resource.is_named_by(org.issuer.as_str()) => Ok(Audience::Registry(org.issuer.clone())),
-        Some(resource) => admitted(org.server_of(&resource), client).map(Audience::Server),
-        None => only_one(org, client),
+        Some(resource) => Ok(Audience::Server(admitted(org, client, &resource)?)),
+        None => Ok(Audience::Server(only_one(org, client)?)),
     }
 }
 
@@ -94,11 +92,11 @@ pub(super) fn granted<'a>(
             found.ok_or(Refused::ResourceNotGranted)?
         }
         (None, [only]) => only,
-        (None, _) => return Err(Refused::NoResource),
+        (None, _) => return Err(NoTarget::NotNamed.into()),
     };
-    let target = admitted(org.server_of(resource), client)?;
+    let target = admitted(org, client, resource)?;
     if name.is_none() && target.server.require_resource_param {
-        return Err(Refused::NoResource);
+        return Err(NoTarget::NotNamed.into());
     }
     Ok((target, scopes))
 }
@@ -108,29 +106,7 @@ fn named(form: &Parameters<'_>) -> Result<Option<ResourceUri>, Refused> {
     let mut named = form.all("resource");
     match (named.next(), named.next()) {
         (Some(_), Some(_)) => Err(Refused::SeveralResources),
-        (Some(resource), None) => ResourceUri::parse(resource).map(Some).map_err(|_| Refused::MalformedResource),
+        (Some(text), None) => Ok(Some(parse(text)?)),
         (None, _) => Ok(None),
-    }
-}
-
-/// A server that enforces tokens, and that the client may use.
-fn admitted(target: Option<Target>, client: &OAuthClient) -> Result<Target, Refused> {
-    let target = target.ok_or(Refused::UnknownResource)?;
-    if !client.may_use(&target) {
-        return Err(Refused::ClientNotAllowed);
-    }
-    match target.server.auth_mode {
-        AuthMode::OAuth => Ok(target),
-        AuthMode::None => Err(Refused::PublicServer),
-    }
-}
-
-/// `resource` may be left out by a client that may use one server only, if that server says so.
-fn only_one(org: &Org, client: &OAuthClient) -> Result<Audience, Refused> {
-    let mut usable =
-        org.servers().filter(|target| target.server.auth_mode == AuthMode::OAuth && client.may_use(target));
-    match (usable.next(), usable.next()) {
-        (Some(target), None) if !target.server.require_resource_param => Ok(Audience::Server(target)),
-        _ => Err(Refused::NoResource),
     }
 }
