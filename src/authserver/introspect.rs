@@ -6,7 +6,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
-use lumoauth_core::ClientId;
+use lumoauth_core::{ClientId, ResourceUri};
 use serde::Serialize;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     form,
     issued::{Issued, Refused, recognize},
     oauth::{OAuthError, Refusal, Told},
-    org::{Org, OrgError, State},
+    org::{Org, OrgError, State, Target},
     parameters::Parameters,
     store::{RefreshToken, StoreError, UserId},
 };
@@ -86,7 +86,7 @@ async fn answer(
     let text = form.get("token").ok_or(Refused::NoToken)?;
     let said = match recognize(state, org, text).await? {
         Some(Issued::Access { token, audience, status }) => {
-            if !may_see(org, caller, &token.client, audience.as_str())
+            if !may_see(org, caller, &token.client, &audience)
                 || !is_known(state, org, &token.client)
                 || state.statuses.is_revoked(&state.store, &org.id, status, org.now).await?
             {
@@ -135,12 +135,13 @@ async fn answer(
 }
 
 /// RFC 7662 §4: a token is shown to the client it was issued to, and to those that its server names.
-fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &str) -> bool {
-    let of_server = || {
-        let target = org.servers().find(|target| target.server.resource.as_str() == audience);
-        target.is_some_and(|target| target.server.introspection_clients.contains(&caller.id))
+fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &ResourceUri) -> bool {
+    // A server takes no audience but its resource to the letter.
+    let names_caller = |target: Target| {
+        let server = &target.server;
+        server.resource.as_str() == audience.as_str() && server.introspection_clients.contains(&caller.id)
     };
-    caller.id == *client || of_server()
+    caller.id == *client || org.server_of(audience).is_some_and(names_caller)
 }
 
 /// Whether the client that holds a token may still ask for one, as far as that can be told without asking others:
