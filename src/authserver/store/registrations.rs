@@ -175,13 +175,6 @@ impl Store {
         writer.commit().await?;
         Ok(deleted)
     }
-
-    /// Notes that a client is in use, so that it is not forgotten.
-    pub async fn mark_used(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {
-        let mut writer = self.begin().await?;
-        writer.mark_used(org, id, now).await?;
-        writer.commit().await
-    }
 }
 
 impl Writer<'_> {

@@ -225,6 +225,12 @@ fn rotation(old: &str, new: &str, salt: u8, now: UnixTime) -> Rotation {
     Rotation { old: Digest::of(old), salt: [salt; 32], new: Digest::of(new), expires_at: now.plus(30 * DAY), now }
 }
 
+async fn mark_used(store: &Store, org: &OrgId, id: &ClientId, now: UnixTime) {
+    let mut writer = store.begin().await.unwrap();
+    writer.mark_used(org, id, now).await.unwrap();
+    writer.commit().await.unwrap();
+}
+
 /// Whether the refresh token `text` gives another one; `next` is what it would give.
 async fn is_live(store: &Store, text: &str, next: &str, now: UnixTime) -> bool {
     store.rotate(&org(), &rotation(text, next, 9, now)).await.unwrap() == Rotated::Fresh
