@@ -17,7 +17,7 @@ use crate::{
         Authority,
         testing::{BASE, INVOICES, ISSUER, NOW, REPORTS, Reply, SECRET, World, client, id_of},
     },
-    pki::signing::PUBLICATION_LEAD,
+    pki::signing::{KeyRing, PUBLICATION_LEAD, ROTATION_PERIOD},
 };
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -304,10 +304,15 @@ async fn a_deleted_client_and_a_deleted_server_are_gone_at_once() {
 #[tokio::test]
 async fn rotation_refuses_no_token() {
     let world = World::new();
+    let hold = |ring: &KeyRing| {
+        let authority = Authority::new(IssuerUrl::parse(BASE).unwrap(), ring.clone());
+        world.authority.send_replace(Some(Arc::new(authority)));
+    };
+    let mut ring = KeyRing::new(UnixTime(NOW - (ROTATION_PERIOD - PUBLICATION_LEAD))).unwrap();
+    hold(&ring);
     let before = world.token("reader", INVOICES, "mcp:read").await;
-    let mut ring = world.authority.borrow().as_ref().unwrap().ring.clone();
-    ring.rotate(UnixTime(NOW), PUBLICATION_LEAD).unwrap();
-    world.authority.send_replace(Some(std::sync::Arc::new(Authority::new(IssuerUrl::parse(BASE).unwrap(), ring))));
+    assert!(ring.advance(UnixTime(NOW)).unwrap());
+    hold(&ring);
     let published = world.token("reader", INVOICES, "mcp:read").await;
     let kid = |token: &str| Unverified::parse(token).unwrap().key_id().unwrap().to_owned();
     assert_eq!(kid(&before), kid(&published), "published, not yet used");
