@@ -24,7 +24,7 @@ use crate::{
 };
 
 const ISSUER: &str = "https://lumoauth-authserver.lumoauth-system.svc/orgs/quickstart/api/v1";
-const PASSWORD: &str = "correct horse battery staple";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster"]
@@ -35,7 +35,7 @@ async fn people_and_their_clients() {
     kubectl(&["apply", "-f", root().join("manifests/examples/quickstart.yaml").to_str().unwrap()]);
     wait_condition("mcpserver", "invoices", "Ready", "True", 120);
     kubectl(&["scale", "deployment", "invoices", "-n", NAMESPACE, "--replicas=2"]);
-    add_alice();
+    add_alice(NAMESPACE);
     let cluster = Cluster::find();
     let ca = kubectl(&[
         "get",
@@ -122,11 +122,11 @@ fn open_registration() {
 }
 
 /// As an administrator does, also where a run before this one has added her.
-fn add_alice() {
+pub(super) fn add_alice(org: &str) {
     let user = |command: &str| {
         let program =
             ["exec", "-i", "-n", "lumoauth-system", "deployment/lumoauth-authserver", "--", "lumoauth", "user"];
-        let arguments = [command, "alice", "--org", NAMESPACE, "--password-stdin"];
+        let arguments = [command, "alice", "--org", org, "--password-stdin"];
         try_kubectl(&[&program[..], &arguments[..]].concat(), &format!("{PASSWORD}\n"))
     };
     let mut said = user("add");

@@ -3,22 +3,31 @@
 
 use std::{
     io,
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::Command,
     thread,
     time::Duration,
 };
 
+use reqwest::Certificate;
 use url::Url;
 
 use super::{
     install,
-    tokens::{REPLICAS, TokenClient, replicas},
+    people::{PASSWORD, add_alice},
+    tokens::{AS_HOST, REPLICAS, RESOURCE, TokenClient, replicas},
     wait_deployments,
 };
-use crate::support::{apply_text, eventually, kubectl, root, try_kubectl};
+use crate::support::{
+    apply_text, eventually, kubectl,
+    login::{Person, builder},
+    oauth::App,
+    root, try_kubectl,
+};
 
 const NAMESPACE: &str = "lumoauth-system";
+/// The namespace and organization of this test's own objects.
+const ORG: &str = "postgresql";
 
 /// A database of this test's own; dropped at its end.
 struct Database {
@@ -117,9 +126,9 @@ impl Drop for Overlay {
     }
 }
 
-#[test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster"]
-fn two_authorization_servers_share_a_postgresql() {
+async fn two_authorization_servers_share_a_postgresql() {
     install();
     let overlay = Overlay::apply(Database::new("lumoauth_overlay"));
     let [(_, one), (_, other)] = replicas(2).try_into().unwrap();
@@ -128,7 +137,7 @@ fn two_authorization_servers_share_a_postgresql() {
     assert_eq!(claims, "", "no volume keeps them from rolling");
     assert_eq!(overlay.0.ask("SELECT COUNT(*) = MAX(step) FROM schema_steps"), "t", "each step was taken once");
 
-    let client = TokenClient::new("postgresql");
+    let client = TokenClient::new(ORG);
     let (good, bad) = (client.token(&one), client.token(&other));
     for replica in [&one, &other] {
         assert!(client.is_active(replica, &good) && client.is_active(replica, &bad));
@@ -142,6 +151,7 @@ fn two_authorization_servers_share_a_postgresql() {
     for replica in [&one, &other] {
         assert!(client.is_active(replica, &good));
     }
+    a_person_meets_both(&client, &one, &other).await;
 
     // The database ends every connection, as when it fails over: they are made anew.
     overlay.0.ask(
@@ -151,4 +161,33 @@ fn two_authorization_servers_share_a_postgresql() {
     for replica in [&one, &other] {
         assert!(client.is_active(replica, &good) && !client.is_active(replica, &bad));
     }
+}
+
+/// A browser and its client, whose requests a Service spreads over the replicas.
+async fn a_person_meets_both(client: &TokenClient, one: &str, other: &str) {
+    add_alice(ORG);
+    let certificate = Certificate::from_pem(&std::fs::read(client.ca.path()).unwrap()).unwrap();
+    let [at_one, at_other] = [one, other].map(|replica| {
+        let address = SocketAddr::new(replica.parse().unwrap(), 8443);
+        builder().tls_certs_only([certificate.clone()]).resolve(AS_HOST, address).build().unwrap()
+    });
+    let issuer = format!("https://{AS_HOST}/orgs/{ORG}/api/v1");
+    let app = App::known(at_one.clone(), &issuer, RESOURCE, &client.desktop()).await;
+    let by_other = app.by(at_other.clone());
+
+    let mut person = Person::new(at_one, "alice", PASSWORD);
+    let code = app.code(&mut person, "mcp:read").await;
+    let mut person = person.by(at_other);
+    let account = person.page(&format!("{issuer}/account")).await;
+    assert!(account.contains("Desktop"), "the session of one is known at the other, and what was allowed: {account}");
+    let tokens = by_other.redeem(&code).await.unwrap();
+    let refreshed = app.refresh(&tokens.text("refresh_token")).await.unwrap().text("refresh_token");
+    let replayed = app.redeem(&code).await.unwrap();
+    assert_eq!(
+        (replayed.status, replayed.error()),
+        (400, Some("invalid_grant")),
+        "redeemed at the other: {replayed:?}"
+    );
+    let ended = by_other.refresh(&refreshed).await.unwrap();
+    assert_eq!((ended.status, ended.error()), (400, Some("invalid_grant")), "the replay ended the grant: {ended:?}");
 }

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::Namespace;
-use crate::support::{Answer, apply_text, curl, eventually, kubectl, try_kubectl};
+use crate::support::{Answer, apply_text, curl, eventually, kubectl, oauth::REDIRECT, try_kubectl};
 
-const AS_HOST: &str = "lumoauth-authserver.lumoauth-system.svc";
+pub(super) const AS_HOST: &str = "lumoauth-authserver.lumoauth-system.svc";
 /// The label of the authorization servers.
 pub(super) const REPLICAS: &str = "app.kubernetes.io/name=lumoauth-authserver";
-const RESOURCE: &str = "https://ledger.example/mcp";
+pub(super) const RESOURCE: &str = "https://ledger.example/mcp";
 
-/// The client, and the server it may ask tokens for.
+/// The client, and the server it may ask tokens for; beside it `desktop`, a public client for people.
 pub(super) struct TokenClient {
     namespace: Namespace,
     user: String,
-    ca: tempfile::NamedTempFile,
+    pub(super) ca: tempfile::NamedTempFile,
 }
 
 impl TokenClient {
@@ -37,6 +37,14 @@ impl TokenClient {
                 "spec": {
                     "grantTypes": ["ClientCredentials"], "authentication": {"method": "ClientSecretBasic"},
                     "scopes": ["mcp:read"], "credentialsSecretName": "batch-oauth",
+                },
+            },
+            {
+                "apiVersion": "mcp.lumoauth.dev/v1alpha1", "kind": "McpClient",
+                "metadata": {"name": "desktop", "namespace": name},
+                "spec": {
+                    "displayName": "Desktop", "grantTypes": ["AuthorizationCode", "RefreshToken"],
+                    "authentication": {"method": "None"}, "redirectUris": [REDIRECT], "scopes": ["mcp:read"],
                 },
             },
         ]});
@@ -63,6 +71,16 @@ impl TokenClient {
             arguments.extend(["--data-urlencode", parameter]);
         }
         curl(&arguments)
+    }
+
+    /// The identifier of `desktop`.
+    pub(super) fn desktop(&self) -> String {
+        let read = || {
+            let path = ["-o", "jsonpath={.status.clientId}"];
+            let id = kubectl(&[&["get", "mcpclient", "desktop", "-n", self.namespace.0], &path[..]].concat());
+            if id.is_empty() { Err("no clientId yet".to_owned()) } else { Ok(id) }
+        };
+        eventually("the identifier of desktop", Duration::from_secs(30), read).0
     }
 
     /// A token of the replica with this address, as soon as it knows the client.

@@ -33,6 +33,16 @@ impl Person {
         Self { http, name: name.to_owned(), password: password.to_owned(), cookies: BTreeMap::new() }
     }
 
+    /// The same person and browser, on another way to the same server.
+    pub(crate) fn by(self, http: Client) -> Self {
+        Self { http, ..self }
+    }
+
+    /// The page at `url`, as this browser is shown it.
+    pub(crate) async fn page(&mut self, url: &str) -> String {
+        self.send(self.http.get(url)).await.text().await.unwrap()
+    }
+
     /// Opens `url`, logs in and allows, wherever it is asked; gives where the last redirect leads, which is not followed.
     ///
     /// # Panics

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use super::login::Person;
 
 /// Where browsers are sent back to. Nobody listens there: the redirect is read, not followed.
-const REDIRECT: &str = "http://127.0.0.1:9/callback";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:9/callback";
 
-/// A client that registered itself, and the endpoints it found.
+/// A client and the endpoints it found.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) http: Client,
     /// The authorization server's metadata (RFC 8414).
     pub(crate) metadata: Value,
-    /// The answer to its registration (RFC 7591).
+    /// The answer to its registration (RFC 7591); of a client that somebody else registered, its `client_id`.
     pub(crate) registration: Value,
     resource: String,
 }
@@ -51,14 +51,24 @@ pub(crate) struct Code {
 impl App {
     /// Finds the authorization server of `issuer`, and registers there as a native client.
     pub(crate) async fn register(http: Client, issuer: &str, resource: &str) -> Self {
-        let issuer = Url::parse(issuer).unwrap();
-        let metadata = issuer.join(&format!("/.well-known/oauth-authorization-server{}", issuer.path())).unwrap();
-        let metadata: Value = http.get(metadata).send().await.unwrap().json().await.unwrap();
-        let mut this = Self { http, metadata, registration: Value::Null, resource: resource.to_owned() };
+        let mut this = Self::known(http, issuer, resource, "").await;
         let answer = this.try_register().await.unwrap();
         assert_eq!(answer.status, 201, "{answer:?}");
         this.registration = answer.body;
         this
+    }
+
+    /// Finds the authorization server of `issuer`, where `client` is a public client.
+    pub(crate) async fn known(http: Client, issuer: &str, resource: &str, client: &str) -> Self {
+        let issuer = Url::parse(issuer).unwrap();
+        let metadata = issuer.join(&format!("/.well-known/oauth-authorization-server{}", issuer.path())).unwrap();
+        let metadata: Value = http.get(metadata).send().await.unwrap().json().await.unwrap();
+        Self { http, metadata, registration: json!({"client_id": client}), resource: resource.to_owned() }
+    }
+
+    /// The same client, on another way to the same server.
+    pub(crate) fn by(&self, http: Client) -> Self {
+        Self { http, ..self.clone() }
     }
 
     /// A registration; an error when there was no answer.
