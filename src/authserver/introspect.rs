@@ -19,7 +19,8 @@ use super::{
     oauth::{OAuthError, Refusal, Told},
     org::{Org, OrgError, State, Target},
     parameters::Parameters,
-    store::{RefreshToken, StoreError, UserId},
+    standing::standing,
+    store::RefreshToken,
 };
 
 /// The client cannot prove who it is, and anybody could ask in its name (RFC 7662 §2.1).
@@ -85,33 +86,25 @@ async fn answer(
     }
     let text = form.get("token").ok_or(Refused::NoToken)?;
     let said = match recognize(state, org, text).await? {
-        Some(Issued::Access { token, audience, status }) => {
-            if !may_see(org, caller, &token.client, &audience)
-                || !is_known(state, org, &token.client)
-                || state.statuses.is_revoked(&state.store, &org.id, status, org.now).await?
-            {
-                None
-            } else {
-                let user = Holder::of(state, org, &token.subject).await?;
-                user.map(|user| {
-                    serde_json::to_vec(&Description {
-                        active: true,
-                        token_type: Some("Bearer"),
-                        iss: org.issuer.as_str(),
-                        client_id: token.client.as_str(),
-                        sub: &token.subject,
-                        username: user.name(),
-                        aud: Some(audience.as_str()),
-                        scope: token.scopes.to_string(),
-                        exp: token.expires_at.0,
-                        iat: token.issued_at.0,
-                        jti: token.id.as_deref(),
-                    })
+        Some(Issued::Access { token, audience, status }) if may_see(org, caller, &token.client, &audience) => {
+            standing(state, org, &token, &audience, status).await?.map(|left| {
+                serde_json::to_vec(&Description {
+                    active: true,
+                    token_type: Some("Bearer"),
+                    iss: org.issuer.as_str(),
+                    client_id: token.client.as_str(),
+                    sub: &token.subject,
+                    username: left.user.as_ref().map(|user| user.name.as_str()),
+                    aud: Some(audience.as_str()),
+                    scope: left.scopes.to_string(),
+                    exp: token.expires_at.0,
+                    iat: token.issued_at.0,
+                    jti: token.id.as_deref(),
                 })
-            }
+            })
         }
         Some(Issued::Refresh(token)) if works(&token, caller, org) => {
-            let user = Holder::of(state, org, token.grant.user.as_str()).await?;
+            let user = state.store.user(&org.id, &token.grant.user).await?.filter(|user| !user.disabled);
             user.map(|user| {
                 serde_json::to_vec(&Description {
                     active: true,
@@ -119,7 +112,7 @@ async fn answer(
                     iss: org.issuer.as_str(),
                     client_id: token.grant.client.as_str(),
                     sub: token.grant.user.as_str(),
-                    username: user.name(),
+                    username: Some(user.name.as_str()),
                     aud: None,
                     scope: String::new(),
                     exp: token.expires_at.0,
@@ -144,36 +137,7 @@ fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &Resour
     caller.id == *client || org.server_of(audience).is_some_and(names_caller)
 }
 
-/// Whether the client that holds a token may still ask for one, as far as that can be told without asking others:
-/// deleting a dynamic client revokes its tokens, and a document that cannot be fetched now does not.
-fn is_known(state: &State, org: &Org, client: &ClientId) -> bool {
-    let must_be_accepted = client.as_str().starts_with("mcpc_");
-    !state.disabled.contains(&org.id, client) && (!must_be_accepted || org.client(client).is_some())
-}
-
 /// A refresh token is nobody's business but its client's.
 fn works(token: &RefreshToken, caller: &OAuthClient, org: &Org) -> bool {
     token.grant.client == caller.id && !token.grant.revoked && token.used_at.is_none() && org.now < token.expires_at
-}
-
-/// Who a token speaks for.
-enum Holder {
-    User(String),
-    Client,
-}
-
-impl Holder {
-    /// None: a user who is disabled or gone.
-    async fn of(state: &State, org: &Org, subject: &str) -> Result<Option<Self>, StoreError> {
-        let Some(id) = UserId::parse(subject) else { return Ok(Some(Self::Client)) };
-        let user = state.store.user(&org.id, &id).await?.filter(|user| !user.disabled);
-        Ok(user.map(|user| Self::User(user.name.as_str().to_owned())))
-    }
-
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::User(name) => Some(name),
-            Self::Client => None,
-        }
-    }
 }

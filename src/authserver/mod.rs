@@ -35,6 +35,7 @@ mod routes;
 mod run;
 mod scopes;
 mod serve;
+mod standing;
 mod status;
 pub mod store;
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Org {
     /// The enforced server with this identifier.
     pub(super) fn server(&self, id: &str) -> Option<Target> {
         let (entry, server) = self.snapshot.server(&self.id, id)?;
-        Some(Target { id: entry.id.clone()?, entry: Arc::clone(entry), server: Arc::clone(server) })
+        self.target(entry, server)
     }
 
     /// The enforced server of this resource, named as RFC 8707 §2 parameters name it.
@@ -80,9 +80,15 @@ impl Org {
 
     /// The enforced servers, in the order of their keys.
     pub(super) fn servers(&self) -> impl Iterator<Item = Target> {
-        self.snapshot.enforced(&self.id).filter_map(|(entry, server)| {
-            Some(Target { id: entry.id.clone()?, entry: Arc::clone(entry), server: Arc::clone(server) })
-        })
+        self.snapshot.enforced(&self.id).filter_map(|(entry, server)| self.target(entry, server))
+    }
+
+    /// A token for the issuer opens the registry API: a server that takes its name gets none.
+    fn target(&self, entry: &Arc<ServerEntry>, server: &Arc<Server>) -> Option<Target> {
+        if server.resource.is_named_by(self.issuer.as_str()) {
+            return None;
+        }
+        Some(Target { id: entry.id.clone()?, entry: Arc::clone(entry), server: Arc::clone(server) })
     }
 
     /// The accepted client with this identifier.

@@ -38,6 +38,12 @@ pub(super) fn allowed(server: &Server, person: Person<'_>, client: &OAuthClient)
     Some(grantable.intersection(&within))
 }
 
+/// What of `held` is `allowed` still. `None`: nothing, although there was something.
+pub(super) fn still(held: &ScopeSet, allowed: &ScopeSet) -> Option<ScopeSet> {
+    let left = held.intersection(allowed);
+    (held.is_empty() || !left.is_empty()).then_some(left)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::Arc;
@@ -105,6 +111,16 @@ pub(super) mod tests {
             servers: Vec::new(),
             uri: None,
         }
+    }
+
+    #[rstest]
+    #[case::as_before("read write", "read write admin", Some("read write"))]
+    #[case::cut("read write", "read", Some("read"))]
+    #[case::nothing_left("write", "read", None)]
+    #[case::nothing_at_all("write", "", None)]
+    #[case::nothing_was_held("", "", Some(""))]
+    fn what_is_still_granted(#[case] held: &str, #[case] allowed: &str, #[case] left: Option<&str>) {
+        assert_eq!(still(&set(held), &set(allowed)), left.map(set));
     }
 
     #[rstest]

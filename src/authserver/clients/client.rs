@@ -105,9 +105,7 @@ pub(crate) enum ScopeLimit {
 impl OAuthClient {
     /// Whether client and server admit each other: `servers` of the one, `allowedClients` of the other.
     pub(crate) fn may_use(&self, target: &Target) -> bool {
-        let allowed = target.server.policy.allowed_clients();
-        (self.servers.is_empty() || self.servers.contains(&target.entry.key))
-            && allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.admits(&self.id)))
+        (self.servers.is_empty() || self.servers.contains(&target.entry.key)) && target.server.policy.admits(&self.id)
     }
 
     /// What people agreed to when they agreed to this client: where it comes from, what it calls itself, where it

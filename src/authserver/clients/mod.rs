@@ -23,7 +23,7 @@ pub(super) use self::fetch::FetchError;
 pub use self::unsafe_settings::warn_of_unsafe_settings;
 pub(super) use self::{
     client::{Authentication, GrantTypes, Keys, OAuthClient, ScopeLimit, Source},
-    resolve::{ResolveError, check_redirect, key_set, resolve, resolve_to_authorize},
+    resolve::{ResolveError, check_redirect, key_set, may_be_known, resolve, resolve_to_authorize},
 };
 use self::{document::Documents, fetch::Fetcher, keys::KeySets, registration::RegistrationRate};
 

@@ -14,7 +14,7 @@ use super::{
     asking::{self, Asking},
     cache::Failure,
     document::{self, DocumentError},
-    fetch::{FetchError, UrlError},
+    fetch::{FetchError, HttpsUrl, UrlError},
     registered, registration,
 };
 use crate::authserver::{
@@ -146,6 +146,22 @@ async fn resolve_within(
     }
     let (entry, client) = org.client(id).ok_or(ResolveError::Unknown)?;
     registered::client(id, &entry.key, client).map(Arc::new).ok_or(ResolveError::Unknown)
+}
+
+/// Whether a client that holds a token may still be one, as far as that can be told without asking others: deleting a
+/// dynamic client revokes its tokens, and a document that cannot be fetched now is no reason to end what people do.
+pub(crate) fn may_be_known(state: &State, org: &Org, id: &ClientId) -> bool {
+    if state.disabled.contains(&org.id, id) {
+        return false;
+    }
+    if id.as_str().starts_with(registration::PREFIX) {
+        return true;
+    }
+    if id.as_str().starts_with("https://") {
+        let settings = org.settings(state).cimd;
+        return HttpsUrl::parse(id.as_str()).is_ok_and(|url| document::is_admitted(&url, &settings).is_ok());
+    }
+    org.client(id).is_some()
 }
 
 /// Whether an administrator named this very client, or a user of the organization agreed to it: strangers who keep us

@@ -159,6 +159,19 @@ async fn a_server_that_denies_all_and_one_of_another_organization_are_not_there(
     }
 }
 
+/// A person's token for it would be one for the registry API.
+#[tokio::test]
+async fn a_server_that_takes_the_issuer_s_name_is_not_there() {
+    let mut world = World::empty();
+    let scopes = json!([{"name": "settings.manage"}]);
+    let spec = json!({"resourceUri": ISSUER, "port": 8000, "scopes": scopes, "requiredScopes": ["settings.manage"]});
+    world.put_server(server("acme", "registry", &spec));
+    world.publish();
+    let root = "/orgs/acme/api/v1/.well-known/oauth-protected-resource";
+    world.get(root).await.assert_error(404, "not_found");
+    world.get(&format!("{root}/mcp/{}", server_id(ISSUER))).await.assert_error(404, "not_found");
+}
+
 #[tokio::test]
 async fn the_organization_s_document() {
     let root = "/orgs/acme/api/v1/.well-known/oauth-protected-resource";

@@ -119,12 +119,16 @@ async fn security_72_a_replay_is_noticed_when_the_user_may_have_nothing_any_more
     let mut people = Scene::new().await;
     let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
     let (access, _) = tokens_of(&people.redeem(&code, &[]).await);
-    let mut spec = invoices();
-    spec["grants"] = json!([{"users": ["bob"], "scopes": ["mcp:write"]}]);
-    spec["introspectionClients"] = json!(["web"]);
-    people.world.put_server(server("acme", "invoices", &spec));
-    people.world.publish();
+    let grant_to = |people: &mut Scene, user: &str| {
+        let mut spec = invoices();
+        spec["grants"] = json!([{"users": [user], "scopes": ["mcp:write"]}]);
+        spec["introspectionClients"] = json!(["web"]);
+        people.world.put_server(server("acme", "invoices", &spec));
+        people.world.publish();
+    };
+    grant_to(&mut people, "bob");
     people.redeem(&code, &[]).await.assert_error(400, "invalid_grant");
+    grant_to(&mut people, "ada");
     assert_eq!(people.introspect(&access).await, json!({"active": false}));
 }
 

@@ -7,10 +7,11 @@ use lumoauth_core::{
     token::{Algorithm, KeySet, StatusExpectations, StatusListToken},
 };
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::authserver::testing::{
-    INVOICES, ISSUER, NOW, REPORTS, Reply, SECRET, Scene, World, acme, claims, id_of, server_id, tokens_of,
+    INVOICES, ISSUER, NOW, REPORTS, Reply, SECRET, Scene, World, acme, claims, id_of, invoices, server, server_id,
+    tokens_of,
 };
 
 const INTROSPECT: &str = "/orgs/acme/api/v1/oauth/introspect";
@@ -122,6 +123,44 @@ async fn a_refresh_token_is_shown_to_its_own_client() {
     let said = people.introspect(&refresh).await;
     assert_eq!((&said["active"], &said["client_id"], &said["username"]), (&json!(true), &json!(web), &json!("ada")));
     assert_eq!(said.get("token_type"), None, "it is no access token");
+}
+
+/// RFC 7662 §4: what the sidecar would refuse is not active, and no scope that was taken back is told.
+#[rstest]
+#[case::as_before(json!({}), Some("mcp:read mcp:write"))]
+#[case::client_allowed(json!({"allowedClients": ["app"]}), Some("mcp:read mcp:write"))]
+#[case::client_not_allowed(json!({"allowedClients": ["web"]}), None)]
+#[case::no_token_needed(json!({"authMode": "None"}), None)]
+#[case::less_granted(json!({"grants": [{"users": ["ada"], "scopes": ["mcp:read"]}]}), Some("mcp:read"))]
+#[case::granted_to_another(json!({"grants": [{"users": ["bob"], "scopes": ["mcp:write"]}]}), None)]
+#[tokio::test]
+async fn rfc7662_4_what_was_taken_back_is_not_active(#[case] change: Value, #[case] scope: Option<&str>) {
+    let mut people = Scene::new().await;
+    let code = people.code("app", &[(INVOICES, "mcp:read mcp:write")]).await;
+    let (access, _) = tokens_of(&people.redeem(&code, &[]).await);
+    let mut spec = invoices();
+    spec["grants"] = json!([{"users": ["ada"], "scopes": ["mcp:write"]}]);
+    spec["introspectionClients"] = json!(["web"]);
+    spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    people.world.put_server(server("acme", "invoices", &spec));
+    people.world.publish();
+    let said = people.introspect(&access).await;
+    assert_eq!((&said["active"], said["scope"].as_str()), (&json!(scope.is_some()), scope), "{said}");
+}
+
+#[tokio::test]
+async fn a_token_for_a_server_that_enforces_nothing_any_more_is_not_active() {
+    let mut world = World::new();
+    let token = world.token("reader", INVOICES, "mcp:read").await;
+    let reader = id_of("acme", "reader");
+    let own =
+        async |world: &World| world.form_to(INTROSPECT, Some((&reader, SECRET)), &[("token", &token)]).await.json();
+    assert_eq!(own(&world).await["active"], true);
+    let mut spec = invoices();
+    spec["requiredScopes"] = json!(["unknown"]);
+    world.put_server(server("acme", "invoices", &spec));
+    world.publish();
+    assert_eq!(own(&world).await, json!({"active": false}));
 }
 
 /// A store that is away is no answer, and none that a server may act upon.

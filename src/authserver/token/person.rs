@@ -7,7 +7,7 @@ use crate::{
     authserver::{
         clients::OAuthClient,
         org::{Org, State, Target},
-        scopes::allowed,
+        scopes::{allowed, still},
         store::{User, UserId},
     },
     registry::Person,
@@ -31,5 +31,5 @@ pub(super) fn scopes(
     let person = Person { name: user.name.as_str(), groups: &user.groups };
     let allowed = allowed(&target.server, person, client).ok_or(Refused::NothingGrantedAnyMore)?;
     let wanted = scopes::narrow(asked, agreed, target.server.policy.hierarchy())?;
-    scopes::still(&wanted, &allowed)
+    still(&wanted, &allowed).ok_or(Refused::NothingGrantedAnyMore)
 }

@@ -47,12 +47,6 @@ pub(super) fn narrow(asked: Option<&str>, agreed: &ScopeSet, hierarchy: &Hierarc
     if wanted.is_subset(&hierarchy.expand(agreed)) { Ok(wanted) } else { Err(Refused::ScopeNotGranted) }
 }
 
-/// What of `wanted` may still be given, of what is `allowed` now.
-pub(super) fn still(wanted: &ScopeSet, allowed: &ScopeSet) -> Result<ScopeSet, Refused> {
-    let left = wanted.intersection(allowed);
-    if left.is_empty() && !wanted.is_empty() { Err(Refused::NothingGrantedAnyMore) } else { Ok(left) }
-}
-
 fn parse(scope: Option<&str>) -> Result<Option<ScopeSet>, Refused> {
     scopes::asked(scope).map_err(|scopes::Malformed| Refused::MalformedScope)
 }
@@ -142,16 +136,5 @@ mod tests {
         #[case] expected: Result<&str, Refused>,
     ) {
         assert_eq!(narrow(asked, &set(agreed), &offer("").hierarchy), expected.map(set));
-    }
-
-    #[rstest]
-    #[case::as_before("read write", "read write admin", Some("read write"))]
-    #[case::cut("read write", "read", Some("read"))]
-    #[case::nothing_left("write", "read", None)]
-    #[case::nothing_at_all("write", "", None)]
-    #[case::nothing_was_wanted("", "", Some(""))]
-    fn what_is_still_granted(#[case] wanted: &str, #[case] allowed: &str, #[case] left: Option<&str>) {
-        let expected = left.map(set).ok_or(Refused::NothingGrantedAnyMore);
-        assert_eq!(still(&set(wanted), &set(allowed)), expected);
     }
 }

@@ -200,9 +200,7 @@ pub fn decide_open() -> Permit {
 /// Decides one call. Pure: the same policy, caller and operation give the same answer.
 pub fn decide(policy: &Policy, principal: &Principal, operation: Operation<'_>) -> Decision {
     let identity = &principal.identity;
-    if let Some(allowed) = policy.allowed_clients()
-        && !allowed.iter().any(|pattern| pattern.admits(&identity.client))
-    {
+    if !policy.admits(&identity.client) {
         return Decision::Deny(DenyReason::ClientNotAllowed);
     }
     match needed(policy, operation) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de};
 
 use crate::{
     Scope, ScopeSet,
-    client::ClientPattern,
+    client::{ClientId, ClientPattern},
     scope::{Hierarchy, ImpliesCycle},
 };
 
@@ -210,6 +210,11 @@ impl Policy {
     pub fn with_allowed_clients(&self, clients: Vec<ClientPattern>) -> Self {
         let document = PolicyDocument { allowed_clients: Some(clients), ..self.document.clone() };
         Self { document, hierarchy: self.hierarchy.clone() }
+    }
+
+    /// Whether this client may call.
+    pub fn admits(&self, client: &ClientId) -> bool {
+        self.allowed_clients().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.admits(client)))
     }
 
     /// Who may call; `None` is everyone with a token.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Authentication, OAuthClient, ResolveError, ScopeLimit, Source, key_set,
-    resolve::{is_vouched_for, resolve},
+    resolve::{is_vouched_for, may_be_known, resolve},
 };
 use crate::{
     authserver::{
@@ -190,6 +190,34 @@ async fn keys_are_fetched_from_admitted_hosts_only() {
         org.cimd.allowed_domains = vec!["*.example".to_owned()];
     });
     assert_eq!(post(&world, &body).await.status, 201);
+}
+
+#[rstest]
+#[case::registered("@reader", true, &[], true)]
+#[case::no_object("mcpc_000000000000000000000000", true, &[], false)]
+#[case::dynamic("dcr_000000000000000000000000", true, &[], true)]
+#[case::document("https://app.example/client", true, &[], true)]
+#[case::document_of_an_admitted_host("https://app.example/client", true, &["app.example"], true)]
+#[case::document_of_another_host("https://app.example/client", true, &["other.example"], false)]
+#[case::documents_off("https://app.example/client", false, &[], false)]
+#[tokio::test]
+async fn who_may_still_be_a_client(
+    #[case] id: &str,
+    #[case] enabled: bool,
+    #[case] domains: &[&str],
+    #[case] may: bool,
+) {
+    let world = world(|_| {});
+    world.set_org(|org| {
+        org.cimd.enabled = enabled;
+        org.cimd.allowed_domains = domains.iter().map(|&domain| domain.to_owned()).collect();
+    });
+    let id = if id == "@reader" { id_of("acme", "reader") } else { id.to_owned() };
+    let (id, org) = (ClientId::parse(&id).unwrap(), Org::find(&world.state, "acme").unwrap());
+    assert_eq!(may_be_known(&world.state, &org, &id), may);
+    world.store.set_client_disabled(&org.id, &id, true, org.now).await.unwrap();
+    world.disabled.refresh(&world.store).await.unwrap();
+    assert!(!may_be_known(&world.state, &org, &id), "disabled");
 }
 
 /// A client that people use is not in the way of strangers, nor they in its.
