@@ -9,6 +9,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+mod accounts;
 mod client_cluster;
 mod crds;
 mod flows;
