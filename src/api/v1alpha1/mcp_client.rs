@@ -33,8 +33,7 @@ use super::schema;
         priority = 1,
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 50")
-        .message("metadata.name must start with a letter, hold only lower-case letters, digits and -, not end in -, and have at most 50 characters")
+    validation = crate::api::v1alpha1::schema::object_name()
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

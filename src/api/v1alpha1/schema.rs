@@ -1,6 +1,14 @@
 //! Pieces of OpenAPI schema that derive attributes cannot say.
 
+use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// What an McpServer or an McpClient may be called.
+pub(super) fn object_name() -> Rule {
+    Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 50").message(
+        "metadata.name must start with a letter, hold only lower-case letters, digits and -, not end in -, and have at most 50 characters",
+    )
+}
 
 /// A map of strings with at most 16 members of at most 1024 characters.
 pub(super) fn bounded_metadata(_: &mut SchemaGenerator) -> Schema {

@@ -5,13 +5,21 @@
 // The contract has that many switches.
 #![allow(clippy::struct_excessive_bools)]
 
+mod authorization_server;
+mod sidecar;
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, apimachinery::pkg::util::intstr::IntOrString};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    authorization_server::{AuthorizationServerSpec, Introspection, ScopeMapping},
+    sidecar::{LogLevelSpec, Resources, SidecarSpec},
+    status::{McpServerStatus, PodCounts, ServerUrls},
+};
 use super::schema;
 
 /// An MCP server whose calls are authorized: its RFC 8707 identifier, its scopes, and which tool needs which scope.
@@ -47,8 +55,7 @@ use super::schema;
         priority = 1,
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 50")
-        .message("metadata.name must start with a letter, hold only lower-case letters, digits and -, not end in -, and have at most 50 characters")
+    validation = crate::api::v1alpha1::schema::object_name()
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -257,18 +264,6 @@ pub enum EnforcementMode {
     Observe,
 }
 
-/// Log level of the sidecar.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs)] // The words are the documentation.
-pub enum LogLevelSpec {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-}
-
 /// A scope the server knows.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -323,77 +318,6 @@ pub struct RuleSpec {
     pub deny: bool,
 }
 
-/// An authorization server other than the built-in one.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct AuthorizationServerSpec {
-    /// Its issuer identifier.
-    #[schemars(length(min = 1, max = 1024))]
-    pub issuer: String,
-    /// Where its keys are; default: from its metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub jwks_uri: Option<String>,
-    /// `aud` of its tokens; default: resourceUri.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub audience: Option<String>,
-    /// `typ` of its tokens; default: at+jwt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub typ: Option<String>,
-    /// Signature algorithms.
-    #[serde(default)]
-    #[schemars(length(max = 8), inner(length(max = 16)))]
-    pub algorithms: Vec<String>,
-    /// Claim that names the client; default: client_id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub client_claim: Option<String>,
-    /// Claim that lists the scopes; default: scope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub scope_claim: Option<String>,
-    /// Scopes that follow from claims.
-    #[serde(default)]
-    #[schemars(length(max = 32))]
-    pub scope_map: Vec<ScopeMapping>,
-    /// For tokens that are not JWTs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub introspection: Option<Introspection>,
-    /// PEM certificates to trust.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 65536))]
-    pub ca_bundle: Option<String>,
-}
-
-/// Scopes that follow from a claim's value.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct ScopeMapping {
-    /// The claim.
-    #[schemars(length(min = 1, max = 128))]
-    pub claim: String,
-    /// Its value.
-    #[schemars(length(max = 512))]
-    pub value: String,
-    /// What it gives.
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
-    pub scopes: Vec<String>,
-}
-
-/// RFC 7662 introspection.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Introspection {
-    /// The endpoint.
-    #[schemars(length(min = 1, max = 1024))]
-    pub endpoint: String,
-    /// Secret with client_id and client_secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub credentials_secret_name: String,
-}
-
 /// What people may be given: those of groups or users, or whoever uses one of clients.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -417,145 +341,4 @@ pub struct Grant {
     /// Which scopes, all of them declared by the server. What they imply is included.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
     pub scopes: Vec<String>,
-}
-
-/// Settings of the injected sidecar.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct SidecarSpec {
-    /// Requests and limits of its container.
-    #[serde(default)]
-    pub resources: Resources,
-    /// The longest request body in bytes.
-    #[serde(default = "default_max_body")]
-    #[x_kube(
-        validation = Rule::new("self >= 1024 && self <= 67108864")
-            .message("maxBodyBytes must be between 1024 and 67108864 (64 MiB)")
-    )]
-    pub max_body_bytes: i64,
-    /// Browser origins that may call, as scheme://host[:port].
-    #[serde(default)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
-    #[x_kube(
-        validation = Rule::new("self.all(o, o.matches('^https?://[a-z0-9.:\\\\[\\\\]-]+$'))")
-            .message("an origin is written as https://host or https://host:port, in lower case and without path")
-    )]
-    pub allowed_origins: Vec<String>,
-    /// Hosts accepted beside those of resourceUri, endpointUrl and the Service, as host or host:port.
-    #[serde(default)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
-    #[x_kube(
-        validation = Rule::new("self.all(h, h.matches('^[a-z0-9.-]+(:[0-9]+)?$'))")
-            .message("a host is written as host or host:port, in lower case")
-    )]
-    pub allowed_hosts: Vec<String>,
-    /// Secret with the certificate for TLS in the pod; empty: plain HTTP.
-    #[serde(default)]
-    #[schemars(length(max = 253))]
-    pub tls_secret_name: String,
-    /// Log level.
-    #[serde(default)]
-    pub log_level: LogLevelSpec,
-}
-
-impl Default for SidecarSpec {
-    fn default() -> Self {
-        Self {
-            resources: Resources::default(),
-            max_body_bytes: default_max_body(),
-            allowed_origins: Vec::new(),
-            allowed_hosts: Vec::new(),
-            tls_secret_name: String::new(),
-            log_level: LogLevelSpec::default(),
-        }
-    }
-}
-
-fn default_max_body() -> i64 {
-    4_194_304
-}
-
-/// Compute resources, as in a container.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Resources {
-    /// What is reserved.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::quantities")]
-    pub requests: BTreeMap<String, IntOrString>,
-    /// What is the most.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::quantities")]
-    pub limits: BTreeMap<String, IntOrString>,
-}
-
-/// What is observed.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct McpServerStatus {
-    /// Generation of the spec this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `mcp_` and 24 hexadecimal digits: a stable function of organization and resourceUri.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub server_id: Option<String>,
-    /// Organization.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub org_id: Option<String>,
-    /// Where the authorization server publishes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub urls: Option<ServerUrls>,
-    /// What a call without a token is answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8192))]
-    pub www_authenticate_example: Option<String>,
-    /// Content hash of what sidecars should run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub config_generation: Option<String>,
-    /// How many pods are how far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pods: Option<PodCounts>,
-    /// Accepted, MetadataPublished, Injected, Programmed, BypassProtected, EnforcementVerified, Ready.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// URLs of a server at the authorization server.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct ServerUrls {
-    /// Protected resource metadata.
-    #[schemars(length(max = 2048))]
-    pub resource_metadata: String,
-    /// Registry entry.
-    #[schemars(length(max = 2048))]
-    pub registry: String,
-    /// Challenge endpoint.
-    #[schemars(length(max = 2048))]
-    pub challenge: String,
-    /// Authorization server metadata.
-    #[schemars(length(max = 2048))]
-    pub authorization_server_metadata: String,
-}
-
-/// How many pods are how far.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct PodCounts {
-    /// Pods annotated for this server.
-    pub selected: i32,
-    /// Of these, with the sidecar as planned.
-    pub injected: i32,
-    /// Of these, running the current configuration.
-    pub programmed: i32,
-    /// Of these, that answered the probes rightly.
-    pub verified: i32,
-    /// programmed/selected, for the print column.
-    #[schemars(length(max = 32))]
-    pub summary: String,
 }
