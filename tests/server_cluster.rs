@@ -131,6 +131,16 @@ impl Fixture {
         self.api::<McpServer>().create(&PostParams::default(), &object).await.unwrap()
     }
 
+    /// Server `a` with a pod, and the operator that wrote what its sidecar enforces.
+    async fn operator_of_enforced(&self) -> AbortOnDropHandle<()> {
+        let labels = json!({"mcp.lumoauth.dev/server": "a"});
+        self.create_pod("p", labels.clone(), labels).await;
+        self.create_server("a", json!({})).await;
+        let operator = self.operator(true);
+        until("written", true, || self.is_enforced("a")).await;
+        operator
+    }
+
     async fn delete_server(&self, name: &str) {
         self.api::<McpServer>().delete(name, &DeleteParams::background()).await.unwrap();
     }
@@ -161,6 +171,10 @@ impl Fixture {
     async fn enforcement(&self, server: &str) -> Option<Enforcement> {
         let document = self.document(server).await?;
         Some(SidecarConfig::parse(document.as_bytes()).unwrap().enforcement)
+    }
+
+    async fn is_enforced(&self, server: &str) -> bool {
+        matches!(self.enforcement(server).await, Some(Enforcement::Enforce(_)))
     }
 
     async fn status(&self, server: &str) -> McpServerStatus {
@@ -366,12 +380,7 @@ async fn denies_until_its_last_pod_is_gone(fixture: &Fixture) {
 #[ignore = "needs a cluster"]
 async fn a_deleted_server_denies_until_its_last_pod_is_gone() {
     Fixture::with("server-deleted", |fixture| async move {
-        let labels = json!({"mcp.lumoauth.dev/server": "a"});
-        fixture.create_pod("p", labels.clone(), labels).await;
-        fixture.create_server("a", json!({})).await;
-        let _operator = fixture.operator(true);
-        until("written", true, || async { matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))) })
-            .await;
+        let _operator = fixture.operator_of_enforced().await;
         fixture.delete_server("a").await;
         denies_until_its_last_pod_is_gone(&fixture).await;
     })
@@ -382,22 +391,13 @@ async fn a_deleted_server_denies_until_its_last_pod_is_gone() {
 #[ignore = "needs a cluster"]
 async fn a_server_deleted_while_no_operator_ran_denies_too() {
     Fixture::with("server-absent", |fixture| async move {
-        let labels = json!({"mcp.lumoauth.dev/server": "a"});
-        fixture.create_pod("p", labels.clone(), labels).await;
-        fixture.create_server("a", json!({})).await;
-        let operator = fixture.operator(true);
-        until("written", true, || async { matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))) })
-            .await;
-        drop(operator);
+        drop(fixture.operator_of_enforced().await);
         fixture.delete_server("a").await;
         sleep(Duration::from_secs(1)).await;
-        assert!(
-            matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))),
-            "nobody is there to change it"
-        );
+        assert!(fixture.is_enforced("a").await, "nobody is there to change it");
         let standby = fixture.operator(false);
         sleep(Duration::from_secs(1)).await;
-        assert!(matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))), "only the leader writes");
+        assert!(fixture.is_enforced("a").await, "only the leader writes");
         drop(standby);
         let _operator = fixture.operator(true);
         denies_until_its_last_pod_is_gone(&fixture).await;
@@ -409,13 +409,7 @@ async fn a_server_deleted_while_no_operator_ran_denies_too() {
 #[ignore = "needs a cluster"]
 async fn a_server_deleted_with_its_configmap_while_no_operator_ran_denies_too() {
     Fixture::with("server-lost", |fixture| async move {
-        let labels = json!({"mcp.lumoauth.dev/server": "a"});
-        fixture.create_pod("p", labels.clone(), labels).await;
-        fixture.create_server("a", json!({})).await;
-        let operator = fixture.operator(true);
-        until("written", true, || async { matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))) })
-            .await;
-        drop(operator);
+        drop(fixture.operator_of_enforced().await);
         fixture.delete_server("a").await;
         fixture.api::<ConfigMap>().delete("a-mcp-sidecar", &DeleteParams::default()).await.unwrap();
         until("nothing is left", None, || fixture.document("a")).await;
@@ -451,12 +445,7 @@ async fn an_edit_that_cannot_be_written_is_not_said_to_be_in_force() {
 #[ignore = "needs a cluster"]
 async fn a_server_that_becomes_stdio_leaves_nothing_open() {
     Fixture::with("server-stdio", |fixture| async move {
-        let labels = json!({"mcp.lumoauth.dev/server": "a"});
-        fixture.create_pod("p", labels.clone(), labels).await;
-        fixture.create_server("a", json!({})).await;
-        let _operator = fixture.operator(true);
-        until("written", true, || async { matches!(fixture.enforcement("a").await, Some(Enforcement::Enforce(_))) })
-            .await;
+        let _operator = fixture.operator_of_enforced().await;
         let stdio = json!({"spec": {"transport": "Stdio"}});
         fixture.api::<McpServer>().patch("a", &PatchParams::default(), &Patch::Merge(&stdio)).await.unwrap();
         until("ready", "True/Ready".to_owned(), || fixture.condition("a", "Ready")).await;
