@@ -19,6 +19,8 @@ pub enum Kind {
     RefreshToken,
     /// The cookie of a browser session.
     Session,
+    /// The cookie of a browser in which a user has signed in.
+    Device,
     /// A registration access token (RFC 7592 §3).
     RegistrationToken,
     /// The secret of a client that registered itself (RFC 7591 §3.2.1).
@@ -31,9 +33,16 @@ impl Kind {
             Self::Code => "lac_",
             Self::RefreshToken => "lrt_",
             Self::Session => "lss_",
+            Self::Device => "ldc_",
             Self::RegistrationToken => "lrg_",
             Self::ClientSecret => "lcs_",
         }
+    }
+
+    /// Whether a text can be an artefact of this kind: the prefix and 256 bits in base64url. Others are not looked up.
+    pub fn fits(self, text: &str) -> bool {
+        let random = text.strip_prefix(self.prefix()).unwrap_or_default();
+        random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     }
 }
 
@@ -161,7 +170,9 @@ mod tests {
     #[case(Kind::Code, "lac_")]
     #[case(Kind::RefreshToken, "lrt_")]
     #[case(Kind::Session, "lss_")]
+    #[case(Kind::Device, "ldc_")]
     #[case(Kind::RegistrationToken, "lrg_")]
+    #[case(Kind::ClientSecret, "lcs_")]
     fn artefacts_are_random_and_prefixed(#[case] kind: Kind, #[case] prefix: &str) {
         let (one, two) = (Artefact::generate(kind).unwrap(), Artefact::generate(kind).unwrap());
         assert_ne!(one.text(), two.text());
@@ -170,6 +181,19 @@ mod tests {
         let random = URL_SAFE_NO_PAD.decode(one.text().strip_prefix(prefix).unwrap()).unwrap();
         assert_eq!(random.len(), 32);
         assert!(!format!("{one:?}").contains(&one.text()[4..]));
+        assert!(kind.fits(one.text()));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::prefix("ldc_")]
+    #[case::other_kind("lss_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[case::no_prefix("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[case::short("ldc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[case::long("ldc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[case::not_base64url("ldc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+")]
+    fn texts_that_no_device_has(#[case] text: &str) {
+        assert!(!Kind::Device.fits(text));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 pub(super) mod browser;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Once,
         atomic::{AtomicU64, Ordering},
@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) disabled: DisabledClients,
     clock: Arc<FakeClock>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// An answer, its body read.
@@ -217,7 +217,7 @@ impl World {
             store,
             disabled,
             clock,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -242,6 +242,11 @@ impl World {
 
     pub(super) fn set_time(&self, now: u64) {
         self.clock.0.store(now, Ordering::Relaxed);
+    }
+
+    /// The file of the store.
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.path().join("lumoauth.db")
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Reply {

@@ -1,11 +1,12 @@
-//! The one cookie of a browser (RFC 6265): a random text, whose session, if it has one, is in the store.
+//! The two cookies of a browser (RFC 6265): random texts, by which the store knows its session, if it has one, and the
+//! user who signed in there last.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE, header::InvalidHeaderValue};
 use lumoauth_core::IssuerUrl;
 
 use crate::registry::OrgId;
 
-/// Name and flags of the cookie of an organization.
+/// Name and flags of a cookie of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cookie {
     name: String,
@@ -13,13 +14,23 @@ pub(super) struct Cookie {
 }
 
 impl Cookie {
-    /// The cookie of `org`. On https its name has the prefix by which browsers make sure that no other host and no plain
-    /// connection has set it; on plain http, which is loopback only, browsers refuse that prefix and `Secure`.
-    pub(super) fn of(public_url: &IssuerUrl, org: &OrgId) -> Self {
+    /// The cookie of the session.
+    pub(super) fn of_session(public_url: &IssuerUrl, org: &OrgId) -> Self {
+        Self::named(public_url, &format!("lumoauth-{org}"))
+    }
+
+    /// The cookie of the device. No organization has an underscore: its name is no session's.
+    pub(super) fn of_device(public_url: &IssuerUrl, org: &OrgId) -> Self {
+        Self::named(public_url, &format!("lumoauth_device-{org}"))
+    }
+
+    /// On https its name has the prefix by which browsers make sure that no other host and no plain connection has set
+    /// it; on plain http, which is loopback only, browsers refuse that prefix and `Secure`.
+    fn named(public_url: &IssuerUrl, name: &str) -> Self {
         if public_url.origin().starts_with("https://") {
-            Self { name: format!("__Host-lumoauth-{org}"), flags: "; Path=/; Secure; HttpOnly; SameSite=Lax" }
+            Self { name: format!("__Host-{name}"), flags: "; Path=/; Secure; HttpOnly; SameSite=Lax" }
         } else {
-            Self { name: format!("lumoauth-{org}"), flags: "; Path=/; HttpOnly; SameSite=Lax" }
+            Self { name: name.to_owned(), flags: "; Path=/; HttpOnly; SameSite=Lax" }
         }
     }
 
@@ -50,7 +61,7 @@ mod tests {
     use rstest::rstest;
 
     fn cookie(url: &str) -> Cookie {
-        Cookie::of(&IssuerUrl::parse(url).unwrap(), &OrgId::parse("acme").unwrap())
+        Cookie::of_session(&IssuerUrl::parse(url).unwrap(), &OrgId::parse("acme").unwrap())
     }
 
     #[rstest]
@@ -63,6 +74,14 @@ mod tests {
     #[case("http://127.0.0.1:8080", None, "lumoauth-acme=v; Path=/; HttpOnly; SameSite=Lax")]
     fn flags(#[case] url: &str, #[case] seconds: Option<u64>, #[case] header: &str) {
         assert_eq!(cookie(url).set("v", seconds).unwrap().to_str().unwrap(), header);
+    }
+
+    #[rstest]
+    #[case("https://auth.example", "__Host-lumoauth_device-acme=v; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60")]
+    #[case("http://127.0.0.1:8080", "lumoauth_device-acme=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60")]
+    fn flags_of_the_device(#[case] url: &str, #[case] header: &str) {
+        let cookie = Cookie::of_device(&IssuerUrl::parse(url).unwrap(), &OrgId::parse("acme").unwrap());
+        assert_eq!(cookie.set("v", Some(60)).unwrap().to_str().unwrap(), header);
     }
 
     #[test]
@@ -79,6 +98,7 @@ mod tests {
     #[case::twice_in_two_headers(&["__Host-lumoauth-acme=v", "__Host-lumoauth-acme=w"], None)]
     #[case::without_prefix(&["lumoauth-acme=v"], None)]
     #[case::other_org(&["__Host-lumoauth-acme2=v"], None)]
+    #[case::of_the_device(&["__Host-lumoauth_device-acme=v"], None)]
     #[case::case(&["__host-lumoauth-acme=v"], None)]
     #[case::no_value(&["__Host-lumoauth-acme"], None)]
     #[case::not_text(&["__Host-lumoauth-acme=\u{e9}"], None)]

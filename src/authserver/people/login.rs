@@ -77,8 +77,8 @@ pub(crate) async fn submit(
     let username = form.fields.get("username").unwrap_or_default();
     let mut known = None;
     let password = form.fields.get("password").unwrap_or_default();
-    let attempted = match attempt(state, org, (username, password), &mut known).await? {
-        Ok(user) => visitor.sign_in(state, org, &user).await?.map(|cookie| (user, cookie)).ok_or(CHANGED),
+    let attempted = match attempt(state, org, visitor, (username, password), &mut known).await? {
+        Ok((user, device)) => visitor.sign_in(state, org, &user, device).await?.ok_or(CHANGED),
         Err(refused) => Err(refused),
     };
     let (outcome, reason) = match &attempted {
@@ -90,14 +90,14 @@ pub(crate) async fn submit(
     let user = known.as_ref().map_or("", UserId::as_str);
     tracing::info!(target: "lumoauth::audit", event = "login", outcome, reason, org = %org.id, user);
     match attempted {
-        Ok((_, cookie)) => {
+        Ok(cookies) => {
             let mut response = if purpose.leads_on {
                 let destination = Shown::of(org.authority.issuing.public_url.authority());
                 pages::onward(&OnwardPage { location: &purpose.page, destination })
             } else {
                 pages::see_other(&purpose.page)?
             };
-            response.headers_mut().append(SET_COOKIE, cookie);
+            response.headers_mut().extend(cookies.map(|cookie| (SET_COOKIE, cookie)));
             Ok(response)
         }
         Err(refused) => Ok(render(org, visitor, purpose, username, Some(refused))),
@@ -109,21 +109,24 @@ const DISABLED: Refused = Refused::Wrong("disabled");
 const CHANGED: Refused = Refused::Wrong("changed_meanwhile");
 
 /// Checks name and password. Names that nobody has take as long as others, and wait as others do. `known` becomes the
-/// account of that name, if there is one.
-async fn attempt(
+/// account of that name, if there is one. Gives with the user the cookie of the browser, if it is the user's device.
+async fn attempt<'a>(
     state: &State,
     org: &Org,
+    visitor: &'a Visitor,
     (name, password): (&str, &str),
     known: &mut Option<UserId>,
-) -> Result<Result<User, Refused>, Problem> {
+) -> Result<Result<(User, Option<&'a str>), Refused>, Problem> {
     let people = &state.people.0;
     let Ok(name) = UserName::parse(name.trim()) else { return Ok(Err(Refused::Wrong("malformed_name"))) };
-    if let Err(again) = people.throttle.attempt(&org.id, name.as_str()) {
+    let device = visitor.device_of(state, org, &name).await?;
+    if let Err(again) = people.throttle.attempt(&org.id, name.as_str(), device) {
         return Ok(Err(Refused::Throttled(again)));
     }
     let user = answered(state.store.user_by_name(&org.id, &name)).await?;
     *known = user.as_ref().map(|user| user.id.clone());
-    let checked = people.passwords.check(password, user.as_ref().map(|user| &user.password_hash)).await;
+    let hash = user.as_ref().map(|user| &user.password_hash);
+    let checked = people.passwords.check(password, hash, device.is_some()).await;
     let checked = checked.map_err(|Busy| {
         state.metrics.login("busy");
         Problem::Busy
@@ -139,7 +142,7 @@ async fn attempt(
             {
                 user.password_hash = better;
             }
-            Ok(Ok(user))
+            Ok(Ok((user, device)))
         }
     }
 }

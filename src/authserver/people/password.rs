@@ -30,6 +30,8 @@ const LANES: u32 = 1;
 const MAX_AT_ONCE: usize = 4;
 /// The most logins that wait for one or are at one.
 const MAX_WAITING: usize = 64;
+/// The most of those from browsers that are not known: a flood of strangers leaves room for the others.
+const MAX_STRANGERS: usize = 48;
 /// The shortest password, in bytes.
 const MIN_BYTES: usize = 8;
 /// The longest password, in bytes.
@@ -127,27 +129,30 @@ pub(super) struct Busy;
 /// Compares passwords, so many at once.
 pub(super) struct Passwords {
     waiting: Semaphore,
+    strangers: Semaphore,
     working: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self::bounded(MAX_WAITING, cores.min(MAX_AT_ONCE))
+        Self::bounded(MAX_WAITING, MAX_STRANGERS, cores.min(MAX_AT_ONCE))
     }
 
-    fn bounded(waiting: usize, working: usize) -> Self {
-        Self { waiting: Semaphore::new(waiting), working: Arc::new(Semaphore::new(working)) }
+    fn bounded(waiting: usize, strangers: usize, working: usize) -> Self {
+        let [waiting, strangers, working] = [waiting, strangers, working].map(Semaphore::new);
+        Self { waiting, strangers, working: Arc::new(working) }
     }
 
     /// Compares what was typed with the user's hash. Without a user, with one that nothing is equal to, so that both
-    /// take the same time.
-    pub(super) async fn check(&self, typed: &str, hash: Option<&PasswordHash>) -> Result<Checked, Busy> {
+    /// take the same time. `known`: it is typed on a device of the user.
+    pub(super) async fn check(&self, typed: &str, hash: Option<&PasswordHash>, known: bool) -> Result<Checked, Busy> {
         if typed.len() > MAX_BYTES {
             // No user has such a password, and this tells nothing about any.
             return Ok(Checked::Wrong);
         }
         let _waiting = self.waiting.try_acquire().map_err(|_| Busy)?;
+        let _stranger = (!known).then(|| self.strangers.try_acquire()).transpose().map_err(|_| Busy)?;
         let working = Arc::clone(&self.working).acquire_owned().await.map_err(|_| Busy)?;
         let typed = Zeroizing::new(typed.to_owned());
         let hash = hash.unwrap_or(&NOBODY).clone();
@@ -184,6 +189,8 @@ fn is_current(stored: &phc::PasswordHash) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Poll;
+
     use rstest::rstest;
 
     fn password(text: &str) -> Password {
@@ -225,15 +232,15 @@ mod tests {
     async fn right_and_wrong() {
         let passwords = Passwords::new();
         let stored = hash(&password("correct horse")).unwrap();
-        let right = passwords.check("correct horse", Some(&stored)).await;
+        let right = passwords.check("correct horse", Some(&stored), false).await;
         assert_eq!(right, Ok(Checked::Right { better: None }));
         for typed in ["Correct horse", "correct horse ", "", "correct hors"] {
-            assert_eq!(passwords.check(typed, Some(&stored)).await, Ok(Checked::Wrong), "{typed}");
+            assert_eq!(passwords.check(typed, Some(&stored), false).await, Ok(Checked::Wrong), "{typed}");
         }
-        assert_eq!(passwords.check("correct horse", None).await, Ok(Checked::Wrong));
+        assert_eq!(passwords.check("correct horse", None, false).await, Ok(Checked::Wrong));
         let unreadable = PasswordHash::new("correct horse".to_owned());
-        assert_eq!(passwords.check("correct horse", Some(&unreadable)).await, Ok(Checked::Wrong));
-        assert_eq!(passwords.check(&"x".repeat(1025), None).await, Ok(Checked::Wrong));
+        assert_eq!(passwords.check("correct horse", Some(&unreadable), false).await, Ok(Checked::Wrong));
+        assert_eq!(passwords.check(&"x".repeat(1025), None, false).await, Ok(Checked::Wrong));
     }
 
     /// The hash for nobody costs what every other does: it is one, with today's parameters.
@@ -248,26 +255,32 @@ mod tests {
         let weak = weak.hash_password_with_salt(b"correct horse", &[7; 16]).unwrap();
         let weak = PasswordHash::new(weak.to_string());
         let passwords = Passwords::new();
-        let Ok(Checked::Right { better: Some(better) }) = passwords.check("correct horse", Some(&weak)).await else {
+        let Ok(Checked::Right { better: Some(better) }) = passwords.check("correct horse", Some(&weak), false).await
+        else {
             panic!("it is right and weak")
         };
-        assert_eq!(passwords.check("correct horse", Some(&better)).await, Ok(Checked::Right { better: None }));
-        assert_eq!(passwords.check("wrong horse", Some(&weak)).await, Ok(Checked::Wrong));
+        assert_eq!(passwords.check("correct horse", Some(&better), false).await, Ok(Checked::Right { better: None }));
+        assert_eq!(passwords.check("wrong horse", Some(&weak), false).await, Ok(Checked::Wrong));
     }
 
     #[tokio::test]
     async fn floods_are_turned_away() {
-        let passwords = Passwords::bounded(2, 1);
+        let passwords = Passwords::bounded(3, 2, 1);
         let held = Arc::clone(&passwords.working).acquire_owned().await.unwrap();
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(passwords.check("correct horse", None))).collect();
+        let check = |known| Box::pin(passwords.check("correct horse", None, known));
+        let mut waiting = vec![check(false), check(false)];
         for one in &mut waiting {
             assert!(futures::poll!(one.as_mut()).is_pending());
         }
-        assert_eq!(passwords.check("correct horse", None).await, Err(Busy));
+        assert_eq!(futures::poll!(check(false)), Poll::Ready(Err(Busy)));
+        let mut known = check(true);
+        assert!(futures::poll!(known.as_mut()).is_pending(), "there is room for who is known");
+        assert_eq!(futures::poll!(check(true)), Poll::Ready(Err(Busy)), "and it is bounded");
+        waiting.push(known);
         drop(held);
         for one in waiting {
             assert_eq!(one.await, Ok(Checked::Wrong));
         }
-        assert_eq!(passwords.check("correct horse", None).await, Ok(Checked::Wrong));
+        assert_eq!(passwords.check("correct horse", None, false).await, Ok(Checked::Wrong));
     }
 }

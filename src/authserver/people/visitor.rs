@@ -12,17 +12,21 @@ use crate::authserver::{
     org::Org,
     pages::Problem,
     parameters::Parameters,
-    store::{NewSession, StoreError, User},
+    store::{NewDevice, NewSession, StoreError, User, UserName},
 };
 
 /// How long a session lasts from the login on, in seconds: a working day. Using it does not make it longer.
 pub(super) const SESSION_SECONDS: u64 = 8 * 3600;
+/// How long a browser is known after the last login there, in seconds.
+const DEVICE_SECONDS: u64 = 365 * 86_400;
 
 /// A browser that asks for a page.
 pub(crate) struct Visitor {
     cookie: Cookie,
     known: Known,
     user: Option<User>,
+    /// The text of the device cookie, if it came with the request.
+    device: Option<String>,
 }
 
 /// The text of the browser's cookie.
@@ -72,26 +76,29 @@ pub(crate) struct Form<'a> {
 impl Visitor {
     /// Who sent a request. Users who were disabled have no session any more.
     pub(crate) async fn of(state: &State, org: &Org, headers: &HeaderMap) -> Result<Self, Problem> {
-        let cookie = Cookie::of(&org.authority.issuing.public_url, &org.id);
-        let Some(text) = cookie.find(headers).filter(|text| is_ours(text)) else {
-            return Self::new(cookie);
+        let url = &org.authority.issuing.public_url;
+        let device = Cookie::of_device(url, &org.id).find(headers).filter(|text| Kind::Device.fits(text));
+        let device = device.map(str::to_owned);
+        let cookie = Cookie::of_session(url, &org.id);
+        let Some(text) = cookie.find(headers).filter(|text| Kind::Session.fits(text)) else {
+            return Ok(Self { cookie, known: Known::FromNow(fresh(Kind::Session)?), user: None, device });
         };
         let digest = Digest::of(text);
         let session = answered(state.store.session(&org.id, &digest, org.now)).await?;
-        Ok(Self { cookie, known: Known::Before(digest, text.to_owned()), user: session.map(|(_, user)| user) })
-    }
-
-    fn new(cookie: Cookie) -> Result<Self, Problem> {
-        let fresh = Artefact::generate(Kind::Session).map_err(|error| {
-            tracing::error!(%error, "no cookie can be made");
-            Problem::Internal
-        })?;
-        Ok(Self { cookie, known: Known::FromNow(fresh), user: None })
+        let user = session.map(|(_, user)| user);
+        Ok(Self { cookie, known: Known::Before(digest, text.to_owned()), user, device })
     }
 
     /// The user who signed in.
     pub(crate) fn user(&self) -> Option<&User> {
         self.user.as_ref()
+    }
+
+    /// The text of the device cookie, if it was the user of this name who last signed in in this browser.
+    pub(super) async fn device_of(&self, state: &State, org: &Org, name: &UserName) -> Result<Option<&str>, Problem> {
+        let Some(text) = &self.device else { return Ok(None) };
+        let whose = answered(state.store.device_user(&org.id, &Digest::of(text), org.now)).await?;
+        Ok((whose.as_ref() == Some(name)).then_some(text))
     }
 
     /// The hidden field `csrf` of every form.
@@ -128,21 +135,42 @@ impl Visitor {
         response
     }
 
-    /// Starts a session for `user`, whose password was verified, in place of the one this browser had. The cookie to be
+    /// Starts a session for `user`, whose password was verified, in place of the one this browser had. The cookies to be
     /// set; none when the user was disabled or given another password in the meantime.
-    pub(super) async fn sign_in(&self, state: &State, org: &Org, user: &User) -> Result<Option<HeaderValue>, Problem> {
-        let fresh = Artefact::generate(Kind::Session).map_err(|_| Problem::Internal)?;
-        let expires_at = org.now.plus(SESSION_SECONDS);
-        let verified = user.password_hash.clone();
-        let session = NewSession { digest: fresh.digest(), user: user.id.clone(), verified, expires_at };
+    ///
+    /// `device` is what [`Self::device_of`] said of the user: that cookie is kept, so that who has signed in cannot
+    /// begin again with a throttle without debt. No other text is adopted: it may be one that somebody else knows.
+    pub(super) async fn sign_in(
+        &self,
+        state: &State,
+        org: &Org,
+        user: &User,
+        device: Option<&str>,
+    ) -> Result<Option<[HeaderValue; 2]>, Problem> {
+        let (fresh_session, fresh_device) = (fresh(Kind::Session)?, fresh(Kind::Device)?);
+        let device = device.unwrap_or(fresh_device.text());
+        let session = NewSession {
+            digest: fresh_session.digest(),
+            user: user.id.clone(),
+            verified: user.password_hash.clone(),
+            expires_at: org.now.plus(SESSION_SECONDS),
+            device: NewDevice {
+                digest: Digest::of(device),
+                replaces: self.device.as_deref().map(Digest::of),
+                expires_at: org.now.plus(DEVICE_SECONDS),
+            },
+        };
         let replaces = self.digest();
         if !answered(state.store.start_session(&org.id, &session, replaces.as_ref(), org.now)).await? {
             return Ok(None);
         }
-        self.cookie.set(fresh.text(), Some(SESSION_SECONDS)).map(Some).map_err(|_| Problem::Internal)
+        let of_session = self.cookie.set(fresh_session.text(), Some(SESSION_SECONDS));
+        let of_device = Cookie::of_device(&org.authority.issuing.public_url, &org.id).set(device, Some(DEVICE_SECONDS));
+        of_session.and_then(|session| Ok(Some([session, of_device?]))).map_err(|_| Problem::Internal)
     }
 
-    /// Ends the session. The cookie to be set, which makes the browser forget.
+    /// Ends the session. The cookie to be set, which makes the browser forget it; that it is the user's device stays
+    /// known.
     pub(crate) async fn sign_out(&self, state: &State, org: &Org) -> Result<HeaderValue, Problem> {
         if let (Some(digest), Some(user)) = (self.digest(), self.user()) {
             answered(state.store.end_session(&org.id, &digest)).await?;
@@ -164,8 +192,10 @@ pub(super) async fn answered<T>(asked: impl Future<Output = Result<T, StoreError
     asked.await.map_err(|_| Problem::Unavailable)
 }
 
-/// Whether a text can be a cookie of ours: `lss_` and 256 bits in base64url. Others are not looked up.
-fn is_ours(text: &str) -> bool {
-    let random = text.strip_prefix("lss_").unwrap_or_default();
-    random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+/// The text of a new cookie.
+fn fresh(kind: Kind) -> Result<Artefact, Problem> {
+    Artefact::generate(kind).map_err(|error| {
+        tracing::error!(%error, "no cookie can be made");
+        Problem::Internal
+    })
 }

@@ -14,6 +14,7 @@ mod codes;
 mod consents;
 #[cfg(test)]
 mod contract;
+mod devices;
 mod error;
 mod grants;
 mod ids;
@@ -40,6 +41,7 @@ use tokio::time::timeout;
 
 pub use codes::{Code, NewCode, NewGrant, Redeemed};
 pub use consents::Consent;
+pub use devices::{MAX_DEVICES, NewDevice};
 pub use error::StoreError;
 pub use grants::{GRANT_TAIL_SECONDS, Grant, MAX_GRANTS};
 pub use ids::{GrantId, StatusIndex, UserId};

@@ -3,7 +3,7 @@
 use lumoauth_core::UnixTime;
 
 use super::{
-    PasswordHash, Store, StoreError, User, UserId, Writer,
+    NewDevice, PasswordHash, Store, StoreError, User, UserId, Writer,
     rows::{Columns as _, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
@@ -22,6 +22,8 @@ pub struct NewSession {
     pub verified: PasswordHash,
     /// When it ends.
     pub expires_at: UnixTime,
+    /// The browser, which is from now on one of the user's.
+    pub device: NewDevice,
 }
 
 /// A session.
@@ -36,8 +38,8 @@ pub struct Session {
 }
 
 impl Store {
-    /// Starts a session, and ends the one that the browser had. False: the user is disabled or gone or has another
-    /// password by now, and nothing started.
+    /// Starts a session, and ends the one that the browser had; the browser is known as the user's device. False: the
+    /// user is disabled or gone or has another password by now, and nothing started.
     pub async fn start_session(
         &self,
         org: &OrgId,
@@ -61,6 +63,9 @@ impl Store {
         .bind(time(session.expires_at))
         .bind(session.verified.as_str().to_owned());
         let started = writer.run(insert).await? == 1;
+        if started {
+            writer.know_device(org, &session.user, &session.device).await?;
+        }
         let oldest = sql("DELETE FROM sessions WHERE org = $1 AND digest IN (SELECT digest FROM sessions \
                           WHERE org = $1 AND user_id = $2 AND digest <> $3 ORDER BY number DESC \
                           LIMIT 1000 OFFSET $4)")

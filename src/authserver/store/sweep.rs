@@ -21,8 +21,9 @@ pub(super) const UNUSED_SECONDS: u64 = 90 * 86_400;
 const REGISTRATIONS: i64 = 100;
 
 /// Statements that delete at most `$2` rows that ended at `$1` or before. What others refer to comes last.
-const EXPIRED: [&str; 9] = [
+const EXPIRED: [&str; 10] = [
     "DELETE FROM sessions WHERE (org, digest) IN (SELECT org, digest FROM sessions WHERE expires_at <= $1 LIMIT $2)",
+    "DELETE FROM devices WHERE (org, digest) IN (SELECT org, digest FROM devices WHERE expires_at <= $1 LIMIT $2)",
     "DELETE FROM codes WHERE (org, digest) IN \
      (SELECT org, digest FROM codes WHERE expires_at <= $1 AND grant_id IS NULL LIMIT $2)",
     "DELETE FROM refresh_tokens WHERE (org, digest) IN \

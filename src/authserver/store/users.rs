@@ -135,7 +135,7 @@ impl Store {
         Ok(users)
     }
 
-    /// Sets a password and ends the user's sessions. False: there is no such user.
+    /// Sets a password, ends the user's sessions and forgets the devices. False: there is no such user.
     pub async fn set_password(
         &self,
         org: &OrgId,
@@ -147,6 +147,7 @@ impl Store {
         let query = query.bind(org.as_str()).bind(id.as_str()).bind(password_hash.0.clone());
         let found = writer.run(query).await? == 1;
         writer.end_sessions(org, id).await?;
+        writer.forget_devices(org, id).await?;
         writer.commit().await?;
         Ok(found)
     }
@@ -168,8 +169,8 @@ impl Store {
         Ok(self.run(query).await? == 1)
     }
 
-    /// Disables or enables a user. Disabling ends the sessions, revokes the grants and withdraws the codes that nobody
-    /// has redeemed; consents stay. False: there is no such user.
+    /// Disables or enables a user. Disabling ends the sessions, forgets the devices, revokes the grants and withdraws the
+    /// codes that nobody has redeemed; consents stay. False: there is no such user.
     pub async fn set_user_disabled(
         &self,
         org: &OrgId,
@@ -183,6 +184,7 @@ impl Store {
         let found = writer.run(query).await? == 1;
         if disabled {
             writer.end_sessions(org, id).await?;
+            writer.forget_devices(org, id).await?;
             let codes = sql("DELETE FROM codes WHERE org = $1 AND user_id = $2 AND grant_id IS NULL");
             writer.run(codes.bind(org.as_str()).bind(id.as_str())).await?;
             let grants =

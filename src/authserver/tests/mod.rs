@@ -2,6 +2,7 @@
 
 mod assertions;
 mod challenge;
+mod devices;
 mod differential;
 mod discovery;
 mod grants;

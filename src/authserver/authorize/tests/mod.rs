@@ -14,7 +14,7 @@ use crate::{
     authserver::{
         artefact::{Artefact, Digest, Kind},
         people,
-        store::{Code, NewSession, NewUser, PasswordHash, User, UserName},
+        store::{Code, NewDevice, NewSession, NewUser, PasswordHash, User, UserName},
         testing::{INVOICES, ISSUER, NOW, Reply, World, browser::Browser, client, id_of, invoices, server},
     },
     registry::OrgId,
@@ -87,6 +87,11 @@ impl Scene {
             user: user.id.clone(),
             verified: self.world.store.user(&acme(), &user.id).await.unwrap().unwrap().password_hash,
             expires_at: UnixTime(NOW + 3600),
+            device: NewDevice {
+                digest: Digest::of(&format!("device of {}", cookie.text())),
+                replaces: None,
+                expires_at: UnixTime(NOW + 3600),
+            },
         };
         assert!(self.world.store.start_session(&acme(), &session, None, UnixTime(NOW)).await.unwrap());
         let mut browser = Browser::new(&self.world);

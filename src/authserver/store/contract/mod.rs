@@ -3,6 +3,7 @@
 
 mod clients;
 mod codes;
+mod devices;
 mod open;
 mod people;
 mod refresh;
@@ -22,8 +23,8 @@ use tempfile::TempDir;
 use url::Url;
 
 use super::{
-    BLOCK_SIZE, Consent, Grant, GrantId, NewCode, NewGrant, NewRegistration, NewSession, NewUser, PasswordHash,
-    Redeemed, Rotated, Rotation, StatusIndex, Store, StoreError, User, UserName,
+    BLOCK_SIZE, Consent, Grant, GrantId, NewCode, NewDevice, NewGrant, NewRegistration, NewSession, NewUser,
+    PasswordHash, Redeemed, Rotated, Rotation, StatusIndex, Store, StoreError, User, UserName,
 };
 use crate::{
     authserver::artefact::{Digest, random},
@@ -172,13 +173,24 @@ async fn user(store: &Store, name: &str) -> User {
     store.add_user(&org(), new_user(name), NOW).await.unwrap()
 }
 
+/// A session, and with it the device whose cookie is `device of` that of the session.
 fn new_session(user: &User, cookie: &str) -> NewSession {
     NewSession {
         digest: Digest::of(cookie),
         user: user.id.clone(),
         verified: user.password_hash.clone(),
         expires_at: NOW.plus(DAY),
+        device: NewDevice {
+            digest: Digest::of(&format!("device of {cookie}")),
+            replaces: None,
+            expires_at: NOW.plus(365 * DAY),
+        },
     }
+}
+
+/// Whose device it is, with which `cookie` was started.
+async fn device_user(store: &Store, cookie: &str) -> Option<UserName> {
+    store.device_user(&org(), &Digest::of(&format!("device of {cookie}")), NOW).await.unwrap()
 }
 
 fn consent(scopes: &str) -> Consent {

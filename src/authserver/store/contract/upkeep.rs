@@ -134,6 +134,11 @@ async fn only_what_expired_is_swept(database: &Database) {
     assert_eq!(store.grant(&org(), &held.id).await.unwrap(), None);
     assert_eq!(store.code(&org(), &Digest::of("code of refresh"), NOW).await.unwrap(), None);
 
+    assert_eq!(sweep(365 * DAY - 1).await, Swept::Rows(1), "the registration that was used");
+    assert_eq!(device_user(&store, "cookie").await.as_ref(), Some(&ada.name));
+    assert_eq!(sweep(365 * DAY).await, Swept::Rows(1), "the device");
+    assert_eq!(device_user(&store, "cookie").await, None);
+
     assert_eq!(store.users(&org()).await.unwrap(), std::slice::from_ref(&ada));
     assert_eq!(store.consents(&org(), &ada.id).await.unwrap().len(), 1);
     assert_eq!(store.disabled_clients().await.unwrap().len(), 1);

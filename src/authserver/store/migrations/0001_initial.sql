@@ -36,6 +36,19 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_of_user ON sessions (org, user_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
+-- Browsers in which a user has signed in. number: counts the devices of one user.
+CREATE TABLE devices (
+    org TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (org, digest),
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+);
+CREATE INDEX devices_of_user ON devices (org, user_id);
+CREATE INDEX devices_by_expiry ON devices (expires_at);
+
 CREATE TABLE consents (
     org TEXT NOT NULL,
     user_id TEXT NOT NULL,
