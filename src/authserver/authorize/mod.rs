@@ -43,7 +43,7 @@ use super::{
         Action, Visitor,
         login::{self, Purpose},
     },
-    store::{Consent, User},
+    store::{Consent, Reissued, User},
 };
 
 /// The longest query, in bytes: the longest `state`, percent-encoded. What is over 16 KiB with the rest of a request's head,
@@ -105,9 +105,12 @@ impl Endpoint<'_> {
             }
             return Ok(Answer::Ask(login::page(self.org, &visitor, &self.purpose(&request))));
         };
-        let proposal = self.propose(&request, user, trail).await?;
+        let mut proposal = self.propose(&request, user, trail).await?;
         if proposal.was_agreed_to() && !prompt.consent && !request.to.may_be_impersonated() {
-            return self.issue(&request, &proposal, Asked::Before).await;
+            if let Some(answer) = self.issue_again(&request, &proposal).await? {
+                return Ok(answer);
+            }
+            proposal = self.propose(&request, user, trail).await?;
         }
         if prompt.none {
             return Err(Stop::refused(&request.to, Refused::ConsentRequired));
@@ -143,7 +146,7 @@ impl Endpoint<'_> {
                     let asked = (&request, &proposal);
                     return Ok(Answer::Ask(page::consent((self.state, self.org), &visitor, user, asked, &self.page())));
                 }
-                self.issue(&request, &proposal, Asked::Now).await
+                self.issue(&request, &proposal).await
             }
             (Action::Withdraw, _) => Err(Problem::BadForm.into()),
         }
@@ -189,20 +192,29 @@ impl Endpoint<'_> {
         found.map_err(|_| Problem::Unavailable)
     }
 
-    /// Gives the client a code, and remembers a yes that was given now.
-    async fn issue(&self, request: &Request, proposal: &Proposal, asked: Asked) -> Result<Answer, Stop> {
-        let now = self.org.now;
-        let code = Artefact::generate(Kind::Code).map_err(|error| {
-            tracing::error!(%error, "no code can be made");
-            Problem::Internal
-        })?;
-        let remember = if asked == Asked::Now { proposal.consents(now) } else { Vec::new() };
-        let new = proposal.code(request, code.digest(), now);
-        let issued = self.state.store.issue_code(&self.org.id, &new, &remember).await;
+    /// Gives the client a code, and remembers the yes that was given now.
+    async fn issue(&self, request: &Request, proposal: &Proposal) -> Result<Answer, Stop> {
+        let code = new_code()?;
+        let new = proposal.code(request, code.digest(), self.org.now);
+        let issued = self.state.store.issue_code(&self.org.id, &new, &proposal.consents(self.org.now)).await;
         if issued.map_err(|_| Problem::Unavailable)? {
-            Ok(Answer::Code(Box::new(request.to.clone()), request.to.granted(&code), asked))
+            Ok(Answer::Code(Box::new(request.to.clone()), request.to.granted(&code), Asked::Now))
         } else {
             Err(Stop::refused(&request.to, Refused::Disabled))
+        }
+    }
+
+    /// Gives the client a code upon what was agreed to before. `None`: that has changed since it was read.
+    async fn issue_again(&self, request: &Request, proposal: &Proposal) -> Result<Option<Answer>, Stop> {
+        let code = new_code()?;
+        let new = proposal.code(request, code.digest(), self.org.now);
+        let issued = self.state.store.issue_code_again(&self.org.id, &new, &proposal.agreed_before()).await;
+        match issued.map_err(|_| Problem::Unavailable)? {
+            Reissued::Done => {
+                Ok(Some(Answer::Code(Box::new(request.to.clone()), request.to.granted(&code), Asked::Before)))
+            }
+            Reissued::Changed => Ok(None),
+            Reissued::Refused => Err(Stop::refused(&request.to, Refused::Disabled)),
         }
     }
 
@@ -220,4 +232,11 @@ impl Endpoint<'_> {
             leads_on: request.to.redirect().kind() == RedirectKind::Https,
         }
     }
+}
+
+fn new_code() -> Result<Artefact, Problem> {
+    Artefact::generate(Kind::Code).map_err(|error| {
+        tracing::error!(%error, "no code can be made");
+        Problem::Internal
+    })
 }

@@ -90,6 +90,12 @@ impl Proposal {
         self.parts.iter().map(|part| (part.target.server.resource.clone(), consent(&part.scopes))).collect()
     }
 
+    /// What the person agreed to before, as it was read.
+    pub(super) fn agreed_before(&self) -> Vec<(ResourceUri, Consent)> {
+        let before = |part: &Part| Some((part.target.server.resource.clone(), part.before.clone()?));
+        self.parts.iter().filter_map(before).collect()
+    }
+
     /// The code that comes of a yes, bound to everything the request said (RFC 6749 §4.1.2, RFC 7636 §4.4, RFC 8707).
     pub(super) fn code(&self, request: &Request, digest: Digest, now: UnixTime) -> NewCode {
         let resources = self.parts.iter().map(|part| (part.target.server.resource.clone(), part.scopes.clone()));

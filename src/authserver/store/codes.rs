@@ -94,6 +94,17 @@ pub enum Redeemed {
     Unknown,
 }
 
+/// What came of asking for a code upon what a user agreed to before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reissued {
+    /// It is issued.
+    Done,
+    /// The user agrees to something else by now, or to nothing.
+    Changed,
+    /// User or client is disabled or gone.
+    Refused,
+}
+
 impl Store {
     /// Issues a code and remembers what the user agreed to. False: user or client is disabled or gone, and nothing was
     /// issued.
@@ -104,23 +115,7 @@ impl Store {
         remember: &[(ResourceUri, Consent)],
     ) -> Result<bool, StoreError> {
         let mut writer = self.change(org).await?;
-        let insert =
-            sql("INSERT INTO codes (org, digest, user_id, client, redirect_uri, challenge, resources, offline, \
-                          issued_at, expires_at) \
-                          SELECT org, $3, id, $4, $5, $6, $7, $8, $9, $10 FROM users \
-                          WHERE org = $1 AND id = $2 AND disabled = 0 \
-                          AND NOT EXISTS (SELECT 1 FROM disabled_clients WHERE org = $1 AND client = $4)")
-            .bind(org.as_str())
-            .bind(code.user.as_str())
-            .bind(code.digest.to_string())
-            .bind(code.client.as_str())
-            .bind(code.redirect_uri.as_str())
-            .bind(code.challenge.to_string())
-            .bind(resources(&code.resources))
-            .bind(i64::from(code.offline))
-            .bind(time(code.issued_at))
-            .bind(time(code.expires_at));
-        if writer.run(insert).await? == 0 {
+        if !writer.insert_code(org, code).await? {
             writer.rollback().await?;
             return Ok(false);
         }
@@ -129,6 +124,30 @@ impl Store {
         }
         writer.commit().await?;
         Ok(true)
+    }
+
+    /// Issues a code upon what the user agreed to before. `agreed` is what was read of that: whatever of it was withdrawn
+    /// or replaced since gives no code.
+    pub async fn issue_code_again(
+        &self,
+        org: &OrgId,
+        code: &NewCode,
+        agreed: &[(ResourceUri, Consent)],
+    ) -> Result<Reissued, StoreError> {
+        let mut writer = self.change(org).await?;
+        for (resource, _) in &code.resources {
+            let known = writer.consent(org, &code.user, &code.client, resource).await?;
+            if !agreed.iter().any(|(of, consent)| of == resource && known.as_ref() == Some(consent)) {
+                writer.rollback().await?;
+                return Ok(Reissued::Changed);
+            }
+        }
+        if !writer.insert_code(org, code).await? {
+            writer.rollback().await?;
+            return Ok(Reissued::Refused);
+        }
+        writer.commit().await?;
+        Ok(Reissued::Done)
     }
 
     /// The code, as long as presenting it means something: until it expires or, once redeemed, while what came of it
@@ -192,6 +211,27 @@ impl Store {
 }
 
 impl Writer<'_> {
+    /// Adds a code; the organization is locked. False: user or client is disabled or gone.
+    async fn insert_code(&mut self, org: &OrgId, code: &NewCode) -> Result<bool, StoreError> {
+        let insert =
+            sql("INSERT INTO codes (org, digest, user_id, client, redirect_uri, challenge, resources, offline, \
+                          issued_at, expires_at) \
+                          SELECT org, $3, id, $4, $5, $6, $7, $8, $9, $10 FROM users \
+                          WHERE org = $1 AND id = $2 AND disabled = 0 \
+                          AND NOT EXISTS (SELECT 1 FROM disabled_clients WHERE org = $1 AND client = $4)")
+            .bind(org.as_str())
+            .bind(code.user.as_str())
+            .bind(code.digest.to_string())
+            .bind(code.client.as_str())
+            .bind(code.redirect_uri.as_str())
+            .bind(code.challenge.to_string())
+            .bind(resources(&code.resources))
+            .bind(i64::from(code.offline))
+            .bind(time(code.issued_at))
+            .bind(time(code.expires_at));
+        Ok(self.run(insert).await? == 1)
+    }
+
     /// Revokes the grant that came of a code that is presented again.
     async fn replayed(mut self, org: &OrgId, digest: &Digest, now: UnixTime) -> Result<Redeemed, StoreError> {
         let query = sql("SELECT grant_id FROM codes WHERE org = $1 AND digest = $2 AND grant_id IS NOT NULL");

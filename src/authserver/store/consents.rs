@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, UserId, Writer,
-    rows::{Columns as _, sql, time},
+    rows::{Columns as _, Query, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
 
@@ -45,13 +45,7 @@ impl Store {
         client: &ClientId,
         resource: &ResourceUri,
     ) -> Result<Option<Consent>, StoreError> {
-        let query = sql("SELECT scopes, offline, fingerprint, given_at FROM consents \
-                         WHERE org = $1 AND user_id = $2 AND client = $3 AND resource = $4")
-        .bind(org.as_str())
-        .bind(user.as_str())
-        .bind(client.as_str())
-        .bind(resource.as_str());
-        self.row(query).await?.as_ref().map(Consent::read).transpose()
+        self.row(one(org, user, client, resource)).await?.as_ref().map(Consent::read).transpose()
     }
 
     /// All that the user agreed to, the newest first.
@@ -81,7 +75,7 @@ impl Store {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let mut writer = self.change(org).await?;
-        let both = |query: super::rows::Query| query.bind(org.as_str()).bind(user.as_str()).bind(client.as_str());
+        let both = |query: Query| query.bind(org.as_str()).bind(user.as_str()).bind(client.as_str());
         writer.run(both(sql("DELETE FROM consents WHERE org = $1 AND user_id = $2 AND client = $3"))).await?;
         let codes = "DELETE FROM codes WHERE org = $1 AND user_id = $2 AND client = $3 AND grant_id IS NULL";
         writer.run(both(sql(codes))).await?;
@@ -92,7 +86,28 @@ impl Store {
     }
 }
 
+/// The consent of a user for a client at a resource.
+fn one(org: &OrgId, user: &UserId, client: &ClientId, resource: &ResourceUri) -> Query {
+    sql("SELECT scopes, offline, fingerprint, given_at FROM consents \
+         WHERE org = $1 AND user_id = $2 AND client = $3 AND resource = $4")
+    .bind(org.as_str())
+    .bind(user.as_str())
+    .bind(client.as_str())
+    .bind(resource.as_str())
+}
+
 impl Writer<'_> {
+    /// What the user agrees to for this client at this resource; the organization is locked.
+    pub(super) async fn consent(
+        &mut self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        resource: &ResourceUri,
+    ) -> Result<Option<Consent>, StoreError> {
+        self.row(one(org, user, client, resource)).await?.as_ref().map(Consent::read).transpose()
+    }
+
     /// Remembers a consent in place of what was agreed to before.
     pub(super) async fn remember(
         &mut self,

@@ -39,7 +39,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-pub use codes::{Code, NewCode, NewGrant, Redeemed};
+pub use codes::{Code, NewCode, NewGrant, Redeemed, Reissued};
 pub use consents::Consent;
 pub use devices::{MAX_DEVICES, NewDevice};
 pub use error::StoreError;

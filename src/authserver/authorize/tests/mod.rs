@@ -1,5 +1,6 @@
 //! The endpoint over HTTP, as browsers meet it.
 
+mod agreed;
 mod consent;
 mod onward;
 mod refusals;

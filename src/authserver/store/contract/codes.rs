@@ -1,5 +1,5 @@
 use super::*;
-use crate::authserver::store::MAX_GRANTS;
+use crate::authserver::store::{MAX_GRANTS, Reissued};
 
 contract![
     one_of_100_redemptions,
@@ -7,6 +7,8 @@ contract![
     a_code_that_cannot_be_redeemed,
     a_replay_ends_the_family,
     consent_is_remembered_with_the_code,
+    a_code_upon_what_was_agreed_to_before,
+    withdrawn_while_codes_are_issued_again,
     who_is_disabled_gets_no_code,
     revoking_a_grant,
     grants_are_bounded,
@@ -121,6 +123,74 @@ async fn consent_is_remembered_with_the_code(database: &Database) {
     let again = store.issue_code(&org(), &code, &[(resource(), consent("mcp:admin"))]).await;
     assert!(matches!(again, Err(StoreError::Database(_))), "{again:?}");
     assert_eq!(store.consent(&org(), &ada.id, &code.client, &resource()).await.unwrap(), Some(consent("mcp:read")));
+}
+
+async fn a_code_upon_what_was_agreed_to_before(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let other = ResourceUri::parse("https://reports.acme.example/mcp").unwrap();
+    let agreed = [(resource(), consent("mcp:read mcp:write")), (other.clone(), consent("report:read"))];
+    let app = new_code(&ada, "first").client;
+    assert!(store.issue_code(&org(), &new_code(&ada, "first"), &agreed).await.unwrap());
+    let again = async |org: OrgId, resources: &[&ResourceUri], agreed: &[(ResourceUri, Consent)]| {
+        let text = GrantId::generate().unwrap();
+        let mut code = new_code(&ada, text.as_str());
+        code.resources = resources.iter().map(|uri| ((*uri).clone(), ScopeSet::default())).collect();
+        let issued = store.issue_code_again(&org, &code, agreed).await.unwrap();
+        let known = store.code(&org, &code.digest, NOW).await.unwrap();
+        assert_eq!(known.is_some(), issued == Reissued::Done);
+        issued
+    };
+    assert_eq!(again(org(), &[&resource(), &other], &agreed).await, Reissued::Done);
+    assert_eq!(again(org(), &[&other], &agreed).await, Reissued::Done);
+    assert_eq!(again(other_org(), &[&other], &agreed).await, Reissued::Changed, "nobody agreed to anything there");
+    assert_eq!(again(org(), &[&resource(), &other], &agreed[..1]).await, Reissued::Changed, "nothing was read of one");
+    for otherwise in [
+        Consent { fingerprint: Digest::of("another client"), ..consent("mcp:read mcp:write") },
+        Consent { offline: false, ..consent("mcp:read mcp:write") },
+        consent("mcp:read"),
+    ] {
+        let read = [(resource(), otherwise), agreed[1].clone()];
+        assert_eq!(again(org(), &[&resource(), &other], &read).await, Reissued::Changed);
+    }
+
+    store.set_user_disabled(&org(), &ada.id, true, NOW).await.unwrap();
+    assert_eq!(again(org(), &[&other], &agreed).await, Reissued::Refused);
+    store.set_user_disabled(&org(), &ada.id, false, NOW).await.unwrap();
+    store.withdraw_consent(&org(), &ada.id, &app, NOW).await.unwrap();
+    assert_eq!(again(org(), &[&other], &agreed).await, Reissued::Changed);
+    assert!(store.issue_code(&org(), &new_code(&ada, "one of two"), &agreed[..1]).await.unwrap());
+    assert_eq!(again(org(), &[&resource()], &agreed).await, Reissued::Done);
+    assert_eq!(again(org(), &[&resource(), &other], &agreed).await, Reissued::Changed);
+}
+
+async fn withdrawn_while_codes_are_issued_again(database: &Database) {
+    let store = database.open().await;
+    let mut work = Vec::new();
+    let mut codes = Vec::new();
+    for at in 0..20 {
+        let ada = user(&store, &format!("ada{at}")).await;
+        let agreed = (resource(), consent("mcp:read"));
+        let first = new_code(&ada, &format!("first {at}"));
+        assert!(store.issue_code(&org(), &first, std::slice::from_ref(&agreed)).await.unwrap());
+        let again = new_code(&ada, &format!("again {at}"));
+        codes.push(again.digest);
+        work.push((again.clone(), None));
+        work.push((again, Some(agreed)));
+    }
+    together(work.into_iter().map(|(code, agreed)| {
+        let store = store.clone();
+        async move {
+            match agreed {
+                None => store.withdraw_consent(&org(), &code.user, &code.client, NOW).await.unwrap(),
+                Some(agreed) => drop(store.issue_code_again(&org(), &code, &[agreed]).await.unwrap()),
+            }
+        }
+    }))
+    .await;
+    for code in codes {
+        assert_eq!(store.code(&org(), &code, NOW).await.unwrap(), None, "whoever came first, nothing lives");
+    }
 }
 
 async fn who_is_disabled_gets_no_code(database: &Database) {
