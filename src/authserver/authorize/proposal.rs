@@ -23,6 +23,8 @@ pub(super) struct Proposal {
     user: UserId,
     client: ClientId,
     fingerprint: Digest,
+    /// Of where the answer goes, whatever port a program on loopback got.
+    destination: Digest,
     /// A part for each server of which anything is left; at least one.
     pub(super) parts: Vec<Part>,
     /// Whether the client may act while the person is away.
@@ -58,12 +60,14 @@ impl Proposal {
             return None;
         }
         let (user, client) = (user.id.clone(), client.id.clone());
-        Some(Self { user, client, fingerprint, parts, offline: request.offline() })
+        let destination = Digest::of(&request.to.redirect().without_loopback_port());
+        Some(Self { user, client, fingerprint, destination, parts, offline: request.offline() })
     }
 
-    /// Whether the person agreed to all of it before.
+    /// Whether the person agreed to all of it before, on a page that said that the answer goes where it goes now.
     pub(super) fn was_agreed_to(&self) -> bool {
-        self.parts.iter().all(|part| part.was_agreed_to(self.offline))
+        let here = |part: &Part| part.before.as_ref().is_some_and(|before| before.destination == self.destination);
+        self.parts.iter().all(|part| here(part) && part.was_agreed_to(self.offline))
     }
 
     /// A digest of all that the page says of it. A yes is an answer to what was on the page, and to nothing that has
@@ -74,8 +78,8 @@ impl Proposal {
             .iter()
             .map(|part| json!([part.target.server.resource.as_str(), part.scopes.to_string()]))
             .collect();
-        let shown =
-            json!([self.user.as_str(), self.client.as_str(), self.fingerprint.to_string(), parts, self.offline]);
+        let (fingerprint, destination) = (self.fingerprint.to_string(), self.destination.to_string());
+        let shown = json!([self.user.as_str(), self.client.as_str(), fingerprint, destination, parts, self.offline]);
         Digest::of(&shown.to_string())
     }
 
@@ -85,6 +89,7 @@ impl Proposal {
             scopes: scopes.clone(),
             offline: self.offline,
             fingerprint: self.fingerprint,
+            destination: self.destination,
             given_at: now,
         };
         self.parts.iter().map(|part| (part.target.server.resource.clone(), consent(&part.scopes))).collect()

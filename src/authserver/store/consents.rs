@@ -21,6 +21,8 @@ pub struct Consent {
     pub offline: bool,
     /// Of what the user was shown of the client: when that changes, the user is asked again.
     pub fingerprint: Digest,
+    /// Of where the answer went: for another place, the user is asked again.
+    pub destination: Digest,
     /// When.
     pub given_at: UnixTime,
 }
@@ -31,6 +33,7 @@ impl Consent {
             scopes: row.scopes("scopes")?,
             offline: row.flag("offline")?,
             fingerprint: row.digest("fingerprint")?,
+            destination: row.digest("destination")?,
             given_at: row.time("given_at")?,
         })
     }
@@ -54,7 +57,7 @@ impl Store {
         org: &OrgId,
         user: &UserId,
     ) -> Result<Vec<(ClientId, ResourceUri, Consent)>, StoreError> {
-        let query = sql("SELECT client, resource, scopes, offline, fingerprint, given_at FROM consents \
+        let query = sql("SELECT client, resource, scopes, offline, fingerprint, destination, given_at FROM consents \
                          WHERE org = $1 AND user_id = $2 ORDER BY given_at DESC, client, resource LIMIT $3")
         .bind(org.as_str())
         .bind(user.as_str())
@@ -88,7 +91,7 @@ impl Store {
 
 /// The consent of a user for a client at a resource.
 fn one(org: &OrgId, user: &UserId, client: &ClientId, resource: &ResourceUri) -> Query {
-    sql("SELECT scopes, offline, fingerprint, given_at FROM consents \
+    sql("SELECT scopes, offline, fingerprint, destination, given_at FROM consents \
          WHERE org = $1 AND user_id = $2 AND client = $3 AND resource = $4")
     .bind(org.as_str())
     .bind(user.as_str())
@@ -118,10 +121,11 @@ impl Writer<'_> {
         consent: &Consent,
     ) -> Result<(), StoreError> {
         let query = sql("INSERT INTO consents \
-                         (org, user_id, client, resource, scopes, offline, fingerprint, given_at) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                         (org, user_id, client, resource, scopes, offline, fingerprint, destination, given_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
                          ON CONFLICT (org, user_id, client, resource) DO UPDATE SET scopes = excluded.scopes, \
-                         offline = excluded.offline, fingerprint = excluded.fingerprint, given_at = excluded.given_at")
+                         offline = excluded.offline, fingerprint = excluded.fingerprint, \
+                         destination = excluded.destination, given_at = excluded.given_at")
         .bind(org.as_str())
         .bind(user.as_str())
         .bind(client.as_str())
@@ -129,6 +133,7 @@ impl Writer<'_> {
         .bind(consent.scopes.to_string())
         .bind(i64::from(consent.offline))
         .bind(consent.fingerprint.to_string())
+        .bind(consent.destination.to_string())
         .bind(time(consent.given_at));
         self.run(query).await.map(drop)
     }

@@ -337,8 +337,13 @@ async fn an_organization_that_is_not_there_is_a_page() {
 async fn consent(world: &World, user: &User, client: &str, resource: &str, scopes: &str) {
     let scopes = ScopeSet::parse(scopes).unwrap();
     let resource = ResourceUri::parse(resource).unwrap();
-    let consent =
-        Consent { scopes: scopes.clone(), offline: true, fingerprint: Digest::of("x"), given_at: UnixTime(NOW) };
+    let consent = Consent {
+        scopes: scopes.clone(),
+        offline: true,
+        fingerprint: Digest::of("x"),
+        destination: Digest::of("y"),
+        given_at: UnixTime(NOW),
+    };
     let code = NewCode {
         digest: Digest::of(&format!("{client}{resource}")),
         client: ClientId::parse(client).unwrap(),

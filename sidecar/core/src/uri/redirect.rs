@@ -153,9 +153,17 @@ impl RedirectUri {
         self.kind() == RedirectKind::Loopback && self.around_port() == other.around_port()
     }
 
+    /// The URI without the port of loopback: the same for all that [`RedirectUri::admits`] takes for one another.
+    pub fn without_loopback_port(&self) -> Cow<'_, str> {
+        match (self.kind(), self.around_port()) {
+            (RedirectKind::Loopback, (before, after)) => [before, after].concat().into(),
+            _ => self.as_str().into(),
+        }
+    }
+
     /// What stands before and after the port.
-    fn around_port(&self) -> (Option<&str>, Option<&str>) {
-        (self.text.get(..self.host.1), self.text.get(self.path_at..))
+    fn around_port(&self) -> (&str, &str) {
+        (self.text.get(..self.host.1).unwrap_or_default(), self.text.get(self.path_at..).unwrap_or_default())
     }
 
     /// The redirect URI of a request, if it is one of those registered for its client.

@@ -1,5 +1,7 @@
 //! What a person agreed to before, and how far that goes.
 
+use rstest::rstest;
+
 use super::*;
 
 /// Whoever comes first: what is withdrawn gives no code that is not withdrawn with it.
@@ -23,4 +25,52 @@ async fn withdrawn_while_a_code_is_on_its_way() {
         }
         assert_eq!(scene.consents(&ada).await, 0);
     }
+}
+
+/// The page said where the answer goes, and that is what was agreed to.
+#[rstest]
+#[case::to_a_website_after_a_program(LOOPBACK, EVIL, true)]
+#[case::to_another_path(CALLBACK, "https://app.example/other", true)]
+#[case::to_a_program_after_a_website(EVIL, LOOPBACK, true)]
+#[case::to_another_port_of_the_machine(LOOPBACK, "http://127.0.0.1:50000/callback", false)]
+#[case::to_the_same(CALLBACK, CALLBACK, false)]
+#[tokio::test]
+async fn a_yes_for_one_destination_is_none_for_another(
+    #[case] first: &str,
+    #[case] then: &str,
+    #[case] asked: bool,
+    #[values(INVOICES, NOTES)] resource: &str,
+) {
+    let mut scene = Scene::new();
+    let registered = ["http://127.0.0.1/callback", CALLBACK, "https://app.example/other", EVIL];
+    scene.world.put_client(web(&json!({"redirectUris": registered})));
+    scene.world.publish();
+    let ada = scene.ada().await;
+    let mut browser = scene.browser_of(&ada).await;
+    let to = |redirect, more| url("web", &[("redirect_uri", redirect), ("resource", resource), ("scope", ""), more]);
+    let usual = ("response_mode", "query");
+    answer(&allow(&mut browser, &to(first, usual)).await, first);
+    let silently = answer(&browser.get(&to(then, ("prompt", "none"))).await, then);
+    assert_eq!(silently.get("error").map(String::as_str), asked.then_some("consent_required"));
+    if asked {
+        answer(&allow(&mut browser, &to(then, usual)).await, then);
+        // The newest is remembered.
+        proposal(&browser.get(&to(first, usual)).await);
+    }
+    scene.code(&answer(&browser.get(&to(then, usual)).await, then)["code"]).await;
+}
+
+/// What was on the page that was answered is also where the answer goes.
+#[tokio::test]
+async fn a_yes_on_the_page_of_one_destination_is_none_for_another() {
+    let mut scene = Scene::new();
+    scene.world.put_client(web(&json!({"redirectUris": [CALLBACK, EVIL]})));
+    scene.world.publish();
+    let ada = scene.ada().await;
+    let mut browser = scene.browser_of(&ada).await;
+    let seen = proposal(&browser.get(&url("web", &[])).await);
+    let elsewhere = url("web", &[("redirect_uri", EVIL)]);
+    let page = browser.press(&elsewhere, &[("action", "allow"), ("proposal", &seen)]).await;
+    assert_page(&page, 200, "evil.example");
+    assert_eq!(scene.consents(&ada).await, 0);
 }

@@ -24,6 +24,7 @@ use crate::{
 const PATH: &str = "/orgs/acme/api/v1/oauth/authorize";
 const CALLBACK: &str = "https://app.example/callback";
 const LOOPBACK: &str = "http://127.0.0.1:49152/callback";
+const EVIL: &str = "https://evil.example/callback";
 const NOTES: &str = "https://notes.acme.example/mcp";
 /// With characters that form-encoding changes.
 const STATE: &str = "s t/a&t=e\"<b>";

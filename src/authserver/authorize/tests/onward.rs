@@ -6,8 +6,6 @@ use serde_json::json;
 use super::*;
 use crate::authserver::store::{NewRegistration, Registered};
 
-const EVIL: &str = "https://evil.example/callback";
-
 impl Scene {
     /// A client that registered itself, whoever did that.
     async fn dynamic(&self, redirect: &str) -> String {

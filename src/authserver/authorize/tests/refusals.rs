@@ -5,8 +5,6 @@ use serde_json::json;
 
 use super::*;
 
-const EVIL: &str = "https://evil.example/callback";
-
 /// Rows 67, 69 and 81: there is no redirect, and no page repeats what was sent.
 #[rstest]
 #[case::no_client(&[("client_id", "")], 400, "cannot be read")]

@@ -147,6 +147,7 @@ async fn a_code_upon_what_was_agreed_to_before(database: &Database) {
     assert_eq!(again(org(), &[&resource(), &other], &agreed[..1]).await, Reissued::Changed, "nothing was read of one");
     for otherwise in [
         Consent { fingerprint: Digest::of("another client"), ..consent("mcp:read mcp:write") },
+        Consent { destination: Digest::of("another place"), ..consent("mcp:read mcp:write") },
         Consent { offline: false, ..consent("mcp:read mcp:write") },
         consent("mcp:read"),
     ] {

@@ -198,6 +198,7 @@ fn consent(scopes: &str) -> Consent {
         scopes: ScopeSet::parse(scopes).unwrap(),
         offline: true,
         fingerprint: Digest::of("what was shown"),
+        destination: Digest::of("where the answer went"),
         given_at: NOW,
     }
 }

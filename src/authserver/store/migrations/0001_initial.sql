@@ -57,6 +57,7 @@ CREATE TABLE consents (
     scopes TEXT NOT NULL,
     offline BIGINT NOT NULL,
     fingerprint TEXT NOT NULL,
+    destination TEXT NOT NULL,
     given_at BIGINT NOT NULL,
     PRIMARY KEY (org, user_id, client, resource),
     FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE

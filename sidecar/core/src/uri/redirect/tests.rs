@@ -232,6 +232,9 @@ fn c4_row_67_requests_are_compared_byte_for_byte(#[case] requested: &str) {
 fn rfc8252_7_3_loopback_ports(#[case] registered_as: &str, #[case] requested: &str, #[case] admitted: bool) {
     let uri = registered(registered_as);
     assert_eq!(uri.admits(requested), admitted);
+    if let Ok(other) = RedirectUri::parse(requested) {
+        assert_eq!(other.without_loopback_port() == uri.without_loopback_port(), admitted);
+    }
     let matched = RedirectUri::matching(&[uri], requested);
     assert_eq!(matched.as_ref().map(|matched| matched.as_str()), admitted.then_some(requested));
 }
