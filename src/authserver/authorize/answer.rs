@@ -153,6 +153,7 @@ fn go_back(to: &Redirectable, refused: Refused) -> Response {
     let mut response = pages::go_back(&GoBackPage {
         location: &to.refused(refused),
         destination: Shown::of(&to.redirect().destination()),
+        app: to.redirect().kind() == RedirectKind::PrivateUse,
         client: Shown::of(to.client().title()),
         error: refused.error(),
         description: refused.description(),

@@ -150,11 +150,12 @@ impl Refused {
     }
 
     /// Whether the browser goes to the client with it by itself (RFC 9700 §4.11.2). Anybody can describe or register a
-    /// client that is a website, and send people here with a request that is refused: they would be led there from an
-    /// address that they trust, and nobody would have decided anything. So it is only done for clients of the
-    /// organization's administrators, to the person's own machine, and after a person's own no.
+    /// client that is a website, or that has a scheme which some program takes for an address to open, and send people
+    /// here with a request that is refused: they would be led there from an address that they trust, and nobody would
+    /// have decided anything. So it is only done for clients of the organization's administrators, to the person's own
+    /// machine, and after a person's own no.
     pub(super) fn goes_by_itself(self, source: &Source, to: RedirectKind) -> bool {
-        self == Self::Denied || matches!(source, Source::Registered(_)) || to != RedirectKind::Https
+        self == Self::Denied || matches!(source, Source::Registered(_)) || to == RedirectKind::Loopback
     }
 
     /// What the client is told in words.
@@ -206,7 +207,9 @@ mod tests {
     #[case::dynamic(Source::Dynamic, RedirectKind::Https, false)]
     #[case::document_on_the_machine(Source::Document { host: "a.example".to_owned() }, RedirectKind::Loopback, true)]
     #[case::dynamic_on_the_machine(Source::Dynamic, RedirectKind::Loopback, true)]
-    #[case::app(Source::Dynamic, RedirectKind::PrivateUse, true)]
+    #[case::administrators_app(Source::Registered(ObjectKey::new("acme", "app")), RedirectKind::PrivateUse, true)]
+    #[case::app(Source::Dynamic, RedirectKind::PrivateUse, false)]
+    #[case::document_of_an_app(Source::Document { host: "a.example".to_owned() }, RedirectKind::PrivateUse, false)]
     fn rfc9700_4_11_2(#[case] source: Source, #[case] to: RedirectKind, #[case] by_itself: bool) {
         let unknown = Refused::Resource(NoTarget::Unknown);
         for refused in [Refused::ResponseType, unknown, Refused::LoginRequired, Refused::Disabled] {

@@ -246,8 +246,10 @@ pub(super) struct OnwardPage<'a> {
 pub(super) struct GoBackPage<'a> {
     /// The URL that tells the client.
     pub(super) location: &'a str,
-    /// Host of it.
+    /// Host of it, or scheme with its colon ([`RedirectUri::destination`]).
     pub(super) destination: Shown,
+    /// Whether it is the scheme of an app.
+    pub(super) app: bool,
     /// What the client calls itself.
     pub(super) client: Shown,
     /// `error` of the response.

@@ -75,6 +75,7 @@ fn every_page(hostile: &str) -> Vec<Response> {
         go_back(&GoBackPage {
             location: "https://app.example/callback?state=%22&x=1",
             destination: Shown::of(hostile),
+            app: false,
             client: Shown::of(hostile),
             error: "invalid_scope",
             description: "separate scopes by single spaces",

@@ -30,21 +30,26 @@ pub struct RedirectUri {
 }
 
 /// Schemes that are no app's own: what a browser or the system handles itself, with powers or to purposes that are not
-/// those of a client. `http` and `https` have rules of their own.
+/// those of a client; an entry that ends in `*` stands for all that begin so. `http` and `https` have rules of their own.
 #[rustfmt::skip]
 const FOREIGN_SCHEMES: &[&str] = &[
     // Scripts, and documents made of text.
     "javascript", "vbscript", "livescript", "mocha", "jscript", "data", "about", "blob", "srcdoc", "view-source", "mhtml",
+    "applescript", "x-help-*", "help",
     // Files, and parts of the browser.
     "file", "filesystem", "content", "resource", "jar", "res", "mk", "chrome", "chrome-untrusted", "devtools", "edge",
     "brave", "opera", "vivaldi", "chrome-extension", "moz-extension", "safari-extension", "safari-web-extension",
     "extension", "isolated-app",
-    // Doors to other programs.
-    "intent", "android-app", "market", "shell", "search", "search-ms", "shortcuts", "x-apple.systempreferences", "hcp",
-    "prefs", "app-settings",
+    // Browsers and readers that open whatever website stands behind, and schemes that a website can take.
+    "microsoft-edge*", "googlechrome*", "firefox*", "x-safari-*", "x-web-search", "opera-*", "touch-http*",
+    "brave-*", "vivaldi-*", "ddgquicklink", "duckduckgo*", "yandexbrowser*", "ucbrowser*", "mttbrowser*", "samsunginternet*",
+    "feed*", "rss", "pcast", "podcast", "webcal*", "web+*", "ext+*",
+    // Doors to other programs. Windows names those to its own `ms-…`.
+    "intent", "android-app", "market", "shell", "search", "search-ms", "shortcuts", "x-apple*", "hcp", "prefs",
+    "app-settings", "app-prefs", "ms-*", "itms*", "itpc", "macappstore*", "x-man-page", "x-terminal*", "steam",
     // Protocols and messages.
     "ftp", "ftps", "sftp", "ssh", "telnet", "gopher", "ws", "wss", "ldap", "ldaps", "smb", "mailto", "tel", "sms",
-    "smsto", "facetime", "sip", "sips", "urn", "magnet",
+    "smsto", "facetime*", "sip", "sips", "urn", "magnet", "afp", "cifs", "nfs", "vnc", "rdp", "callto", "message",
 ];
 
 /// Parameters of an authorization response (RFC 6749 §4.1.2, RFC 9207 §2): each may occur once.
@@ -80,7 +85,7 @@ impl RedirectUri {
         let mut this = Self { text: text.to_owned(), scheme_to, host: (scheme_to, scheme_to), path_at: scheme_to };
         match url.scheme() {
             "https" | "http" => this.find_host(&url)?,
-            own if rest.is_empty() || !may_be_private(own) => return Err(UriError::Scheme),
+            own if rest.is_empty() || is_website(rest) || !may_be_private(own) => return Err(UriError::Scheme),
             _ => {}
         }
         if url.scheme() == "http" && !matches!(this.host(), Some("127.0.0.1" | "[::1]" | "localhost")) {
@@ -173,10 +178,20 @@ impl RedirectUri {
     }
 }
 
-/// RFC 3986 §3.1 syntax was checked by the parser, which also wrote the scheme in lower case. Windows names the doors to
-/// its own programs `ms-…`.
+/// Whether a scheme can be an app's own (RFC 8252 §7.1). That it be a domain name in reverse is only a SHOULD there, which
+/// `cursor://` and `vscode://` do not keep. RFC 3986 §3.1 syntax was checked by the parser, which also wrote the scheme in
+/// lower case.
 fn may_be_private(scheme: &str) -> bool {
-    !FOREIGN_SCHEMES.contains(&scheme) && !scheme.starts_with("ms-")
+    !FOREIGN_SCHEMES.iter().any(|foreign| match foreign.strip_suffix('*') {
+        Some(family) => scheme.starts_with(family),
+        None => scheme == *foreign,
+    })
+}
+
+/// Whether what stands behind a scheme is the address of a website, which some program would be asked to open.
+fn is_website(rest: &str) -> bool {
+    let rest = rest.trim_start_matches('/').to_ascii_lowercase();
+    rest.starts_with("http:") || rest.starts_with("https:")
 }
 
 /// The redirect URI of a request, proven to be registered for its client: the only place a response may be sent to.

@@ -33,16 +33,15 @@ fn of<'a>(id: &'a str, redirect: &'a str, more: &[(&'a str, &'a str)]) -> String
     url("web", &changes)
 }
 
-/// Where the link of the page leads to that says what was refused.
-fn link(reply: &Reply) -> String {
+/// Where the link of the page leads to that says what was refused; the page says that it is `destination`.
+fn link(reply: &Reply, destination: &str) -> String {
     assert_page(reply, 400, "was refused");
     assert_eq!(reply.header("referrer-policy"), "no-referrer");
     let text = reply.text();
     assert!(!text.contains("http-equiv"), "{text}");
-    assert!(
-        text.contains("Go back to <bdi>Your &#60;bank&#62;</bdi>") && text.contains("<bdi>evil.example</bdi>"),
-        "{text}"
-    );
+    for said in ["Go back to <bdi>Your &#60;bank&#62;</bdi>", &format!("<bdi>{destination}</bdi>")] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
     text.split_once("<a href=\"").unwrap().1.split('"').next().unwrap().replace("&#38;", "&")
 }
 
@@ -52,15 +51,20 @@ fn link(reply: &Reply) -> String {
 #[case::scope(&[("scope", "mcp:read  mcp:write")], "invalid_scope")]
 #[case::silently(&[("prompt", "none")], "")]
 #[tokio::test]
-async fn rfc9700_4_11_2_nobody_is_sent_to_a_stranger_unasked(#[case] changes: &[(&str, &str)], #[case] error: &str) {
+async fn rfc9700_4_11_2_nobody_is_sent_to_a_stranger_unasked(
+    #[case] changes: &[(&str, &str)],
+    #[case] error: &str,
+    #[values((EVIL, "evil.example"), ("com.example.cli:/callback", "com.example.cli:"))] to: (&str, &str),
+) {
+    let (redirect, destination) = to;
     let scene = Scene::new();
     let ada = scene.ada().await;
-    let id = scene.dynamic(EVIL).await;
+    let id = scene.dynamic(redirect).await;
     for (mut browser, silently) in
         [(Browser::new(&scene.world), "login_required"), (scene.browser_of(&ada).await, "consent_required")]
     {
-        let reply = browser.get(&of(&id, EVIL, changes)).await;
-        let told = parameters(&link(&reply), EVIL);
+        let reply = browser.get(&of(&id, redirect, changes)).await;
+        let told = parameters(&link(&reply, destination), redirect);
         assert_eq!(told["error"], if error.is_empty() { silently } else { error });
     }
 }
@@ -74,7 +78,7 @@ async fn a_form_of_a_refused_request_is_refused_on_a_page_too() {
     browser.get(&of(&id, EVIL, &[])).await;
     let fault = of(&id, EVIL, &[("code_challenge", "")]);
     let reply = browser.press(&fault, &[("action", "allow")]).await;
-    assert_eq!(parameters(&link(&reply), EVIL)["error"], "invalid_request");
+    assert_eq!(parameters(&link(&reply, "evil.example"), EVIL)["error"], "invalid_request");
 }
 
 #[tokio::test]
@@ -92,16 +96,23 @@ async fn a_no_or_a_yes_of_the_person_goes_on() {
 }
 
 /// The person's own machine: there is nobody else to be sent to.
-#[rstest]
-#[case(LOOPBACK)]
-#[case("com.example.cli:/callback")]
 #[tokio::test]
-async fn programs_of_the_machine_are_told_by_a_redirect(#[case] redirect: &str) {
+async fn programs_of_the_machine_are_told_by_a_redirect() {
     let scene = Scene::new();
-    let id = scene.dynamic(redirect).await;
-    let reply = scene.world.get(&of(&id, redirect, &[("response_type", "token")])).await;
+    let id = scene.dynamic(LOOPBACK).await;
+    let reply = scene.world.get(&of(&id, LOOPBACK, &[("response_type", "token")])).await;
     assert_eq!(reply.status, 303);
-    assert_eq!(refusal(&reply, redirect), "unsupported_response_type");
+    assert_eq!(refusal(&reply, LOOPBACK), "unsupported_response_type");
+}
+
+/// An administrator named the scheme.
+#[tokio::test]
+async fn apps_of_the_organization_are_told_by_a_redirect() {
+    let scene = Scene::new();
+    let own = "com.example.cli:/callback";
+    let reply = scene.world.get(&url("cli", &[("redirect_uri", own), ("prompt", "none")])).await;
+    assert_eq!(reply.status, 303);
+    assert_eq!(refusal(&reply, own), "login_required");
 }
 
 /// CSP 3 §4.2.4: the browser holds `form-action` against each redirect after a form, those of the client's website too.

@@ -128,6 +128,7 @@ async fn rfc7591_3_2_1_a_secret(#[case] more: Value, #[case] method: &str, #[cas
 #[case("ws://app.example/")]
 #[case("ftp://app.example/")]
 #[case("mailto:a@app.example")]
+#[case("microsoft-edge:https://evil.example/cb")]
 #[case("http://app.example/cb")]
 #[case("https://app.example/cb#x")]
 #[case("https://u:p@app.example/cb")]

@@ -28,6 +28,11 @@ fn registered(text: &str) -> RedirectUri {
 #[case("cursor://anysphere.cursor-retrieval/oauth/user-x/callback", RedirectKind::PrivateUse, None, "cursor:")]
 #[case("vscode://vscode.github-authentication/did-authenticate", RedirectKind::PrivateUse, None, "vscode:")]
 #[case("claude://oauth", RedirectKind::PrivateUse, None, "claude:")]
+#[case("vscode-insiders://vscode.github-authentication/", RedirectKind::PrivateUse, None, "vscode-insiders:")]
+#[case("windsurf://codeium.windsurf/oauth", RedirectKind::PrivateUse, None, "windsurf:")]
+#[case("zed://oauth?tenant=https", RedirectKind::PrivateUse, None, "zed:")]
+#[case("com.googleusercontent.apps.1-a:/cb", RedirectKind::PrivateUse, None, "com.googleusercontent.apps.1-a:")]
+#[case("com.microsoft.edge:/httpcallback", RedirectKind::PrivateUse, None, "com.microsoft.edge:")]
 #[case("app:callback", RedirectKind::PrivateUse, None, "app:")]
 #[case("app:///callback", RedirectKind::PrivateUse, None, "app:")]
 fn what_real_clients_register(
@@ -148,6 +153,39 @@ fn c4_row_68_schemes(
     let text = format!("{scheme}:{rest}");
     assert!(RedirectUri::parse(&text).is_err(), "{text}");
     assert!(serde_json::from_value::<RedirectUri>(text.into()).is_err());
+}
+
+/// What a browser or the system would take for an address to open, or for an order.
+#[rstest]
+#[case("microsoft-edge:https://evil.example/cb")]
+#[case("Microsoft-Edge:evil.example")]
+#[case("microsoft-edge-holographic://evil.example/cb")]
+#[case("googlechrome://evil.example/cb")]
+#[case("googlechromes://evil.example/cb")]
+#[case("googlechrome-x-callback://x-callback-url/open/?url=https://evil.example/")]
+#[case("x-safari-https://evil.example/cb")]
+#[case("x-safari-http://evil.example/cb")]
+#[case("firefox://open-url?url=https://evil.example/cb")]
+#[case("firefox-focus://open-url?url=https://evil.example/cb")]
+#[case("opera-https://evil.example/cb")]
+#[case("touch-https://evil.example/cb")]
+#[case("feed:https://evil.example/cb")]
+#[case("feed://evil.example/cb")]
+#[case("webcal://evil.example/cb")]
+#[case("web+app://evil.example/cb")]
+#[case("ext+app:cb")]
+#[case("itms-services://?action=download-manifest&url=https://evil.example/cb")]
+#[case("itms-apps://evil.example/cb")]
+#[case("x-man-page://ls")]
+#[case("x-apple.systempreferences:cb")]
+#[case("ms-settings:cb")]
+#[case("ms-word:ofe")]
+#[case("applescript://com.apple.scripteditor")]
+#[case("some.new.browser:https://evil.example/cb")]
+#[case("some.new.browser:HTTP://evil.example/cb")]
+#[case("some.new.browser://https://evil.example/cb")]
+fn rfc8252_7_1_a_door_to_a_website_or_a_program_is_no_scheme_of_an_app(#[case] text: &str) {
+    assert!(RedirectUri::parse(text).is_err(), "{text}");
 }
 
 #[rstest]
