@@ -142,7 +142,7 @@ fn onward(to: &Redirectable, location: &str, outcome: &'static str, sent: Sent) 
     if (sent, to.redirect().kind()) != (Sent::Form, RedirectKind::Https) {
         return see_other(location, outcome).unwrap_or_else(Problem::into_response);
     }
-    let destination = Shown::of(&to.redirect().destination());
+    let destination = Shown::whole(&to.redirect().destination());
     let mut response = pages::onward(&OnwardPage { location, destination });
     response.extensions_mut().insert(Outcome(outcome));
     response
@@ -152,7 +152,7 @@ fn onward(to: &Redirectable, location: &str, outcome: &'static str, sent: Sent) 
 fn go_back(to: &Redirectable, refused: Refused) -> Response {
     let mut response = pages::go_back(&GoBackPage {
         location: &to.refused(refused),
-        destination: Shown::of(&to.redirect().destination()),
+        destination: Shown::whole(&to.redirect().destination()),
         app: to.redirect().kind() == RedirectKind::PrivateUse,
         client: Shown::of(to.client().title()),
         error: refused.error(),

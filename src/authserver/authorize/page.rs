@@ -39,7 +39,7 @@ pub(super) fn consent(
         csrf: &visitor.csrf(),
         proposal: &proposal.digest().to_string(),
         client: ClientView { name: Shown::of(client.title()), known, by },
-        destination: Shown::of(&redirect.destination()),
+        destination: Shown::whole(&redirect.destination()),
         warnings: Warning::of(redirect, document, unverified),
         servers: proposal.parts.iter().map(|part| server(part, proposal.offline)).collect(),
         offline: proposal.offline,
@@ -53,7 +53,7 @@ pub(super) fn consent(
 fn known(org: &Org, client: &OAuthClient) -> (&'static str, Shown) {
     match &client.source {
         Source::Registered(_) => ("Registered by", Shown::of(&format!("the administrators of {}", org.id))),
-        Source::Document { .. } => ("Described by", Shown::whole(&client.id)),
+        Source::Document { .. } => ("Described by", Shown::whole(client.id.as_str())),
         Source::Dynamic => ("Registered by", Shown::of("itself")),
     }
 }

@@ -137,7 +137,7 @@ impl Warning {
             (RedirectKind::Loopback, ..) => warnings.push(Self::Loopback),
             (RedirectKind::PrivateUse, ..) => warnings.push(Self::PrivateUse),
             (RedirectKind::Https, Some(document), Some(host)) if !same_host(document, host) => {
-                warnings.push(Self::OtherHost { document: Shown::of(document), redirect: Shown::of(host) });
+                warnings.push(Self::OtherHost { document: Shown::whole(document), redirect: Shown::whole(host) });
             }
             (RedirectKind::Https, ..) => {}
         }
@@ -206,7 +206,7 @@ pub(super) struct AccountPage<'a> {
 
 /// A client in the list of the account page.
 pub(super) struct AllowedClientView<'a> {
-    /// Its `client_id`, which goes back in the form and so is not shortened. The template escapes it.
+    /// Its `client_id`, which is not shortened: it goes back in the form. The template escapes it.
     pub(super) id: &'a str,
     /// What it calls itself.
     pub(super) name: Shown,
@@ -216,7 +216,7 @@ pub(super) struct AllowedClientView<'a> {
 
 impl AllowedClientView<'_> {
     fn shown_id(&self) -> Shown {
-        Shown::of(self.id)
+        Shown::whole(self.id)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use lumoauth_core::ClientId;
-
 use crate::authserver::text::{is_hidden, without_floods};
 
 /// The longest text shown, in characters.
@@ -18,7 +16,6 @@ impl Shown {
     /// Makes a text fit to be shown. What cannot be shown becomes U+FFFD, so that nobody takes the rest for the whole; combining
     /// marks beyond the second on one character are left out.
     pub(crate) fn of(text: &str) -> Self {
-        let visible = |c: char| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c };
         let mut shown: String = without_floods(text).take(MAX_CHARS).map(visible).collect();
         if text.chars().nth(MAX_CHARS).is_some() {
             shown.push('…');
@@ -26,10 +23,15 @@ impl Shown {
         Self(shown)
     }
 
-    /// A whole identifier: its bytes are printable ASCII, and its length is bounded.
-    pub(crate) fn whole(id: &ClientId) -> Self {
-        Self(id.to_string())
+    /// The whole of what tells who somebody is: a host, a scheme or an identifier. Whose it is may stand at its end, and
+    /// its length is bounded where it was parsed.
+    pub(crate) fn whole(name: &str) -> Self {
+        Self(name.chars().map(visible).collect())
     }
+}
+
+fn visible(c: char) -> char {
+    if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 impl fmt::Display for Shown {
@@ -56,6 +58,13 @@ mod tests {
     #[case("", "")]
     fn hidden_characters_are_seen(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(Shown::of(text).to_string(), shown);
+    }
+
+    #[test]
+    fn names_are_whole() {
+        let host = format!("{}.evil.example", "a.".repeat(1000));
+        assert_eq!(Shown::whole(&host).to_string(), host);
+        assert_eq!(Shown::whole("a\u{202e}b").to_string(), "a\u{fffd}b");
     }
 
     #[test]

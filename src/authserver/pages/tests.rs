@@ -205,6 +205,15 @@ fn what_is_warned_of(
     assert!(names.iter().zip(expected).all(|(name, expected)| name.starts_with(expected)), "{names:?}");
 }
 
+#[test]
+fn hosts_are_warned_of_whole() {
+    let long = |owner: &str| format!("{}{owner}", "accounts.google.com.".repeat(12));
+    let (document, redirect) = (long("app.example"), long("evil.example"));
+    let uri = RedirectUri::parse(&format!("https://{redirect}/cb")).unwrap();
+    let [warning] = &Warning::of(&uri, Some(&document), false)[..] else { panic!() };
+    assert!(warning.text().contains(&format!("described by {document}, and the access goes to {redirect}.")));
+}
+
 #[tokio::test]
 async fn every_problem_says_what_happened_and_what_to_do() {
     for problem in Problem::ALL {

@@ -131,7 +131,7 @@ async fn render(
 /// What the client is called. A page that lists clients fetches no documents: their URL is their name.
 async fn name(state: &State, org: &Org, id: &ClientId) -> Shown {
     if id.as_str().starts_with("https://") {
-        return Shown::of(id.as_str());
+        return Shown::whole(id.as_str());
     }
     match clients::resolve(state, org, id).await {
         Ok(client) => Shown::of(client.title()),

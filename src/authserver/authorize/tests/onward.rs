@@ -162,3 +162,21 @@ async fn a_login_leads_to_a_website_by_a_page() {
     let mut browser = Browser::new(&scene.world);
     assert_eq!(browser.sign_in(&url("cli", &[]), "ada", PASSWORD).await.status, 303);
 }
+
+/// The end of a host tells whose it is, the beginning is whatever somebody would like to be.
+#[tokio::test]
+async fn destinations_are_shown_whole() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let host = format!("{}evil.example", "accounts.google.com.".repeat(12));
+    let redirect = format!("https://{host}/callback");
+    let id = scene.dynamic(&redirect).await;
+    let mut browser = scene.browser_of(&ada).await;
+    let url = of(&id, &redirect, &[]);
+    let page = browser.get(&url).await;
+    assert!(page.text().contains(&format!("<dd>{host}</dd>")), "{}", page.text());
+    let refused = browser.get(&of(&id, &redirect, &[("prompt", "none")])).await;
+    parameters(&link(&refused, &host), &redirect);
+    let yes = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
+    assert!(yes.text().contains(&format!("<bdi>{host}</bdi>")), "{}", yes.text());
+}
