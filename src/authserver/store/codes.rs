@@ -106,8 +106,8 @@ pub enum Reissued {
 }
 
 impl Store {
-    /// Issues a code and remembers what the user agreed to. False: user or client is disabled or gone, and nothing was
-    /// issued.
+    /// Issues a code and remembers what the user agreed to. What came of a yes to the client as it was before, by another
+    /// fingerprint, is revoked. False: user or client is disabled or gone, and nothing was done.
     pub async fn issue_code(
         &self,
         org: &OrgId,
@@ -115,6 +115,9 @@ impl Store {
         remember: &[(ResourceUri, Consent)],
     ) -> Result<bool, StoreError> {
         let mut writer = self.change(org).await?;
+        if let Some((_, Consent { fingerprint, .. })) = remember.first() {
+            writer.withdraw_former(org, &code.user, &code.client, fingerprint, code.issued_at).await?;
+        }
         if !writer.insert_code(org, code).await? {
             writer.rollback().await?;
             return Ok(false);

@@ -78,13 +78,7 @@ impl Store {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let mut writer = self.change(org).await?;
-        let both = |query: Query| query.bind(org.as_str()).bind(user.as_str()).bind(client.as_str());
-        writer.run(both(sql("DELETE FROM consents WHERE org = $1 AND user_id = $2 AND client = $3"))).await?;
-        let codes = "DELETE FROM codes WHERE org = $1 AND user_id = $2 AND client = $3 AND grant_id IS NULL";
-        writer.run(both(sql(codes))).await?;
-        let grants = "UPDATE grants SET revoked_at = $4 \
-                      WHERE org = $1 AND user_id = $2 AND client = $3 AND revoked_at IS NULL";
-        writer.run(both(sql(grants)).bind(time(now))).await?;
+        writer.withdraw(org, user, client, now).await?;
         writer.commit().await
     }
 }
@@ -109,6 +103,42 @@ impl Writer<'_> {
         resource: &ResourceUri,
     ) -> Result<Option<Consent>, StoreError> {
         self.row(one(org, user, client, resource)).await?.as_ref().map(Consent::read).transpose()
+    }
+
+    /// Ends all that a user agreed to for a client; the organization is locked.
+    async fn withdraw(
+        &mut self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let both = |query: Query| query.bind(org.as_str()).bind(user.as_str()).bind(client.as_str());
+        self.run(both(sql("DELETE FROM consents WHERE org = $1 AND user_id = $2 AND client = $3"))).await?;
+        let codes = "DELETE FROM codes WHERE org = $1 AND user_id = $2 AND client = $3 AND grant_id IS NULL";
+        self.run(both(sql(codes))).await?;
+        let grants = "UPDATE grants SET revoked_at = $4 \
+                      WHERE org = $1 AND user_id = $2 AND client = $3 AND revoked_at IS NULL";
+        self.run(both(sql(grants)).bind(time(now))).await.map(drop)
+    }
+
+    /// Ends all that a user agreed to for a client when it was another than it is now, by its fingerprint: what is listed
+    /// as agreed to would hide it.
+    pub(super) async fn withdraw_former(
+        &mut self,
+        org: &OrgId,
+        user: &UserId,
+        client: &ClientId,
+        fingerprint: &Digest,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let former = sql("SELECT client FROM consents \
+                          WHERE org = $1 AND user_id = $2 AND client = $3 AND fingerprint <> $4 LIMIT 1")
+        .bind(org.as_str())
+        .bind(user.as_str())
+        .bind(client.as_str())
+        .bind(fingerprint.to_string());
+        if self.row(former).await?.is_some() { self.withdraw(org, user, client, now).await } else { Ok(()) }
     }
 
     /// Remembers a consent in place of what was agreed to before.

@@ -13,6 +13,7 @@ contract![
     disabling_a_user_ends_everything,
     disabled_while_codes_are_redeemed,
     consents_are_replaced_listed_and_withdrawn,
+    a_yes_to_another_client_ends_the_former,
 ];
 
 async fn names_are_taken_once(database: &Database) {
@@ -219,4 +220,37 @@ async fn consents_are_replaced_listed_and_withdrawn(database: &Database) {
     assert!(store.code(&org(), &Digest::of("3"), NOW).await.unwrap().is_some());
     assert!(store.code(&org(), &Digest::of("4"), NOW).await.unwrap().is_some());
     assert!(!is_revoked(&store, &of_bob).await);
+}
+
+async fn a_yes_to_another_client_ends_the_former(database: &Database) {
+    let store = database.open().await;
+    let (ada, bob) = (user(&store, "ada").await, user(&store, "bob").await);
+    let other = ResourceUri::parse("https://reports.acme.example/mcp").unwrap();
+    let agreed = [(resource(), consent("mcp:read mcp:write")), (other.clone(), consent("report:read"))];
+    for (user, text) in [(&ada, "ada"), (&bob, "bob")] {
+        assert!(store.issue_code(&org(), &new_code(user, text), &agreed).await.unwrap());
+    }
+    let (of_ada, of_bob) = (grant(&store, &ada, "of ada").await, grant(&store, &bob, "of bob").await);
+    let app = of_ada.client.clone();
+    let live = async |text: &str| store.code(&org(), &Digest::of(text), NOW).await.unwrap().is_some();
+
+    let more = [(resource(), consent("mcp:read mcp:write mcp:admin"))];
+    assert!(store.issue_code(&org(), &new_code(&ada, "more"), &more).await.unwrap());
+    assert!(!is_revoked(&store, &of_ada).await && live("ada").await, "a step-up of the same client");
+    let mut of_another = new_code(&ada, "of another");
+    of_another.client = client("mcpc_other");
+    let changed = Consent { fingerprint: Digest::of("what is shown now"), ..consent("mcp:read") };
+    assert!(store.issue_code(&org(), &of_another, &[(resource(), changed.clone())]).await.unwrap());
+    assert!(!is_revoked(&store, &of_ada).await && live("ada").await, "another client");
+
+    store.set_client_disabled(&other_org(), &app, true, NOW).await.unwrap();
+    let code = new_code(&ada, "changed");
+    assert!(!store.issue_code(&other_org(), &code, &[(resource(), changed.clone())]).await.unwrap());
+    assert!(!is_revoked(&store, &of_ada).await, "another organization");
+    assert!(store.issue_code(&org(), &code, &[(resource(), changed.clone())]).await.unwrap());
+    assert!(is_revoked(&store, &of_ada).await);
+    assert!(!live("ada").await && !live("more").await && live("changed").await);
+    assert_eq!(store.consent(&org(), &ada.id, &app, &resource()).await.unwrap(), Some(changed));
+    assert_eq!(store.consent(&org(), &ada.id, &app, &other).await.unwrap(), None, "that was to the former, too");
+    assert!(!is_revoked(&store, &of_bob).await && live("bob").await && live("of another").await);
 }
