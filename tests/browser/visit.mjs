@@ -8,6 +8,7 @@
 //   client            the name of the client that the consent page must show, beside the host of its redirect
 //   scopes            scopes the consent page must name, and withheld: scopes it must not
 //   texts             what must be said on the last page before the browser leaves, beside that
+//   then              where the client's own redirect leads on to, which the browser must reach
 //   end               "allow" (the default), "deny", or "error" where a page must say what is wrong
 //   keyboard          true: no mouse, Tab and Enter alone
 //   state             a file that keeps cookies from one visit to the next
@@ -163,6 +164,7 @@ async function visit(page, left) {
             if (want.audit) await foreignForm(page.context(), kind);
             await press(page, want.end === 'deny' ? deny : allow);
             await Promise.race([left, late()]);
+            if (want.then) await page.waitForURL(want.then, { timeout: LIMIT });
         } else {
             for (const part of want.texts) says(text, part, kind);
         }

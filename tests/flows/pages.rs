@@ -1,5 +1,11 @@
 //! The pages, in a real browser.
 
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    thread,
+};
+
 use reqwest::Url;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -70,6 +76,37 @@ async fn the_browser_goes_back_to_the_client(
         }
     })
     .await;
+}
+
+/// A web server of one answer. Gives its port.
+fn answering(answer: String) -> u16 {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    port
+}
+
+/// Browsers hold the policy of a page against every redirect that follows on its form, those of the client's program too.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a browser"]
+async fn a_program_may_redirect_on_to_another_port() {
+    let world = World::new().await;
+    let done = answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone".to_owned());
+    let done = format!("http://localhost:{done}/done");
+    let callback =
+        answering(format!("HTTP/1.1 302 Found\r\nlocation: {done}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+    let redirect = format!("http://127.0.0.1:{callback}/callback");
+    let visits = world.visits("redirects-on", &[json!({"then": done, "audit": false})]);
+    let url = request(&world.local, &world.site.client_id(NATIVE), &redirect, None);
+    let sent = blocking(move || visits.open(&url)).await;
+    assert!(parameter(&sent, "code").is_some(), "{sent}");
 }
 
 /// Who denies is sent back with an error that the client understands.

@@ -50,20 +50,20 @@ impl Person {
     pub(crate) async fn allow(&mut self, url: &Url) -> Url {
         let mut response = self.send(self.http.get(url.clone())).await;
         for _ in 0..6 {
-            if let Some(location) = response.headers().get(LOCATION) {
-                assert_eq!(
-                    response.status(),
-                    StatusCode::SEE_OTHER,
-                    "OAuth 2.1: a redirect keeps no method and no body"
-                );
-                let target = url.join(location.to_str().unwrap()).unwrap();
+            let status = response.status();
+            let location = response.headers().get(LOCATION).map(|location| location.to_str().unwrap().to_owned());
+            if location.is_some() {
+                assert_eq!(status, StatusCode::SEE_OTHER, "OAuth 2.1: a redirect keeps no method and no body");
+            }
+            let page = response.text().await.unwrap();
+            if let Some(target) = location.or_else(|| going_on(&page)) {
+                let target = url.join(&target).unwrap();
                 if target.origin() != url.origin() || target.path() != url.path() {
                     return target;
                 }
                 response = self.send(self.http.get(target)).await;
                 continue;
             }
-            let (status, page) = (response.status(), response.text().await.unwrap());
             let form = Form::read(&page).unwrap_or_else(|| panic!("{status}, and no form to go on with: {page}"));
             let target = form.action.as_deref().map_or_else(|| url.clone(), |action| url.join(action).unwrap());
             let fields = form.filled(&self.name, &self.password);
@@ -83,6 +83,12 @@ impl Person {
         }
         response
     }
+}
+
+/// Where a page goes on to by itself, if it does.
+fn going_on(page: &str) -> Option<String> {
+    let (_, rest) = page.split_once("<meta http-equiv=\"refresh\"")?;
+    attribute(rest.split('>').next()?, "content")?.strip_prefix("0;url=").map(str::to_owned)
 }
 
 /// The first form of a page that is a login, or that has a button to allow.
@@ -162,6 +168,14 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
         ("&#62;", ">"),
     ];
     Some(entities.iter().fold(value.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
+}
+
+#[test]
+fn pages_that_go_on_are_read() {
+    let page =
+        r#"<head><meta name="robots" content="noindex"><meta http-equiv="refresh" content="0;url=/a?x=1&#38;y=2">"#;
+    assert_eq!(going_on(page).as_deref(), Some("/a?x=1&y=2"));
+    assert_eq!(going_on(r#"<meta name="robots" content="0;url=/a">"#), None);
 }
 
 #[test]

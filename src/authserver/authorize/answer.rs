@@ -137,9 +137,10 @@ impl Trail {
 }
 
 /// To the client. Browsers hold `form-action` against every redirect that follows on a form, also those of the client's
-/// own website, which nobody can list; so a form that leads to a website is answered by a page that goes on by itself.
+/// own website or program, which nobody can list; so a form that leads to one is answered by a page that goes on by
+/// itself. An app's scheme is the last hop, and some browsers open apps for what a person did alone.
 fn onward(to: &Redirectable, location: &str, outcome: &'static str, sent: Sent) -> Response {
-    if (sent, to.redirect().kind()) != (Sent::Form, RedirectKind::Https) {
+    if sent == Sent::Link || to.redirect().kind() == RedirectKind::PrivateUse {
         return see_other(location, outcome).unwrap_or_else(Problem::into_response);
     }
     let destination = Shown::whole(&to.redirect().destination());

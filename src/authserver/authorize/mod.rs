@@ -229,7 +229,7 @@ impl Endpoint<'_> {
             page: self.page(),
             client: Some(Shown::of(request.to.client().title())),
             target: FormTarget::redirect(request.to.redirect()),
-            leads_on: request.to.redirect().kind() == RedirectKind::Https,
+            leads_on: request.to.redirect().kind() != RedirectKind::PrivateUse,
         }
     }
 }

@@ -15,7 +15,6 @@ use lumoauth_core::{
     digest,
     uri::{RedirectKind, RedirectUri},
 };
-use url::Url;
 
 use super::STYLE;
 
@@ -37,7 +36,7 @@ static STYLE_SOURCE: LazyLock<String> =
     LazyLock::new(|| format!("'sha256-{}'", STANDARD.encode(digest::sha256(STYLE.as_bytes()))));
 
 /// Where the forms of a page may lead, by redirects too: browsers hold `form-action` against every redirect that follows
-/// on a form. A website may redirect on to who knows where, so no form leads to one.
+/// on a form. A website, or a program on loopback, may redirect on to who knows where, so no form leads to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FormTarget(Option<String>);
 
@@ -47,17 +46,10 @@ impl FormTarget {
         Self(None)
     }
 
-    /// To this server, and from it to a program of the person's machine: at the origin of a redirect URI, or the app of
-    /// its scheme.
+    /// To this server, and from it to the app of a redirect URI's scheme.
     pub(crate) fn redirect(to: &RedirectUri) -> Self {
-        if to.kind() == RedirectKind::Https {
-            return Self::own();
-        }
-        let scheme = to.scheme().to_ascii_lowercase();
-        // CSP 3 has no syntax for an IPv6 address, so its scheme has to do.
-        let named = to.host().is_some_and(|host| !host.starts_with('['));
-        let origin = Url::parse(to.as_str()).ok().filter(|_| named).map(|url| url.origin().ascii_serialization());
-        Self(Some(origin.unwrap_or_else(|| format!("{scheme}:"))))
+        let app = to.kind() == RedirectKind::PrivateUse;
+        Self(app.then(|| format!("{}:", to.scheme().to_ascii_lowercase())))
     }
 }
 
@@ -93,23 +85,23 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("http://127.0.0.1:49152/callback", "http://127.0.0.1:49152")]
-    #[case("http://localhost/callback", "http://localhost")]
-    #[case("http://[::1]:49152/callback", "http:")]
     #[case("com.example.app:/callback", "com.example.app:")]
     #[case("Cursor://anysphere.cursor-retrieval/oauth", "cursor:")]
-    fn form_action_lets_the_redirect_through_and_nothing_else(#[case] redirect: &str, #[case] source: &str) {
+    fn form_action_lets_an_app_through_and_nothing_else(#[case] redirect: &str, #[case] source: &str) {
         let target = FormTarget::redirect(&RedirectUri::parse(redirect).unwrap());
         let headers = headers(&target).unwrap();
         let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains(&format!("; form-action 'self' {source}; ")), "{policy}");
     }
 
-    /// Claude's callback goes on to `claude://`, which no policy of ours could know.
+    /// Claude's callback goes on to `claude://`, a program's to its other ports: no policy of ours could know that.
     #[rstest]
     #[case("https://app.example/callback?a=b")]
     #[case("https://[2001:db8::1]/callback")]
-    fn no_form_leads_to_a_website(#[case] redirect: &str) {
+    #[case("http://127.0.0.1:49152/callback")]
+    #[case("http://localhost/callback")]
+    #[case("http://[::1]:49152/callback")]
+    fn no_form_leads_to_a_website_or_a_program(#[case] redirect: &str) {
         assert_eq!(FormTarget::redirect(&RedirectUri::parse(redirect).unwrap()), FormTarget::own());
     }
 

@@ -28,7 +28,8 @@ pub(crate) struct Purpose {
     pub(crate) client: Option<Shown>,
     /// Where that page may send the browser on to, when there is nothing more to ask.
     pub(crate) target: FormTarget,
-    /// Whether it may send the browser on to a website, which no `form-action` can follow: then a page stands in between.
+    /// Whether it may send the browser on to a website or a program, whose own redirects no `form-action` can follow: then
+    /// a page stands in between.
     pub(crate) leads_on: bool,
 }
 

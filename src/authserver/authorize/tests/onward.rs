@@ -116,32 +116,36 @@ async fn apps_of_the_organization_are_told_by_a_redirect() {
 }
 
 /// CSP 3 §4.2.4: the browser holds `form-action` against each redirect after a form, those of the client's website too.
+#[rstest]
 #[tokio::test]
-async fn a_form_leads_to_a_website_by_a_page_and_a_link_by_a_redirect() {
-    let scene = Scene::new();
+async fn a_form_leads_on_by_a_page_and_a_link_by_a_redirect(
+    #[values(CALLBACK, LOOPBACK, "http://[::1]:49152/callback")] redirect: &str,
+) {
+    let mut scene = Scene::new();
+    let registered = [CALLBACK, "http://127.0.0.1/callback", "http://[::1]/callback"];
+    scene.world.put_client(web(&json!({"redirectUris": registered})));
+    scene.world.publish();
     let ada = scene.ada().await;
     let mut browser = scene.browser_of(&ada).await;
-    let url = url("web", &[]);
+    let url = url("web", &[("redirect_uri", redirect)]);
     let page = browser.get(&url).await;
     assert!(page.header("content-security-policy").contains("form-action 'self';"));
     let form = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
-    scene.code(&parameters(&going_on(&form), CALLBACK)["code"]).await;
+    scene.code(&parameters(&going_on(&form), redirect)["code"]).await;
     let link = browser.get(&url).await;
     assert_eq!(link.status, 303);
-    scene.code(&answer(&link, CALLBACK)["code"]).await;
+    scene.code(&answer(&link, redirect)["code"]).await;
 }
 
-#[rstest]
-#[case(LOOPBACK, "http://127.0.0.1:49152")]
-#[case("com.example.cli:/callback", "com.example.cli:")]
 #[tokio::test]
-async fn a_form_leads_to_a_program_by_a_redirect(#[case] redirect: &str, #[case] source: &str) {
+async fn a_form_leads_to_an_app_by_a_redirect() {
     let scene = Scene::new();
     let ada = scene.ada().await;
     let mut browser = scene.browser_of(&ada).await;
+    let redirect = "com.example.cli:/callback";
     let url = url("cli", &[("redirect_uri", redirect)]);
     let page = browser.get(&url).await;
-    assert!(page.header("content-security-policy").contains(&format!("form-action 'self' {source};")));
+    assert!(page.header("content-security-policy").contains("form-action 'self' com.example.cli:;"));
     let reply = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
     assert_eq!(reply.status, 303);
     scene.code(&answer(&reply, redirect)["code"]).await;
@@ -149,7 +153,7 @@ async fn a_form_leads_to_a_program_by_a_redirect(#[case] redirect: &str, #[case]
 
 /// Who logs in at a request that was agreed to before goes on to the client: not as an answer to the form.
 #[tokio::test]
-async fn a_login_leads_to_a_website_by_a_page() {
+async fn a_login_leads_on_by_a_page() {
     let scene = Scene::new();
     let ada = scene.ada().await;
     scene.world.store.set_password(&acme(), &ada.id, &hashed()).await.unwrap();
@@ -160,7 +164,10 @@ async fn a_login_leads_to_a_website_by_a_page() {
     assert!(back.starts_with(PATH), "{back}");
     scene.code(&answer(&browser.get(&back).await, CALLBACK)["code"]).await;
     let mut browser = Browser::new(&scene.world);
-    assert_eq!(browser.sign_in(&url("cli", &[]), "ada", PASSWORD).await.status, 303);
+    assert!(going_on(&browser.sign_in(&url("cli", &[]), "ada", PASSWORD).await).starts_with(PATH));
+    let mut browser = Browser::new(&scene.world);
+    let app = url("cli", &[("redirect_uri", "com.example.cli:/callback")]);
+    assert_eq!(browser.sign_in(&app, "ada", PASSWORD).await.status, 303);
 }
 
 /// The end of a host tells whose it is, the beginning is whatever somebody would like to be.

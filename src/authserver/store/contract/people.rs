@@ -243,7 +243,6 @@ async fn a_yes_to_another_client_ends_the_former(database: &Database) {
     assert!(store.issue_code(&org(), &of_another, &[(resource(), changed.clone())]).await.unwrap());
     assert!(!is_revoked(&store, &of_ada).await && live("ada").await, "another client");
 
-    store.set_client_disabled(&other_org(), &app, true, NOW).await.unwrap();
     let code = new_code(&ada, "changed");
     assert!(!store.issue_code(&other_org(), &code, &[(resource(), changed.clone())]).await.unwrap());
     assert!(!is_revoked(&store, &of_ada).await, "another organization");
