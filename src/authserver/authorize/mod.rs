@@ -121,7 +121,9 @@ impl Endpoint<'_> {
     /// Does what a button of a page asks for, after all checks of the request that the page was about.
     async fn act(&self, headers: &HeaderMap, body: &[u8], trail: &mut Trail) -> Result<Answer, Stop> {
         let visitor = Visitor::of(self.state, self.org, headers).await?;
-        let form = visitor.form(self.org, headers, body)?;
+        let Some(form) = visitor.form(self.org, headers, body)? else {
+            return Ok(Answer::Ask(see_other(&self.page(), "overtaken")?));
+        };
         let request = self.read(trail).await?;
         match (form.action, visitor.user()) {
             (Action::Login, _) => {

@@ -60,7 +60,7 @@ pub(crate) async fn act(
     let org = org?;
     let body = body.map_err(|_| Problem::TooLarge)?;
     let visitor = Visitor::of(&state, &org, &headers).await?;
-    let form = visitor.form(&org, &headers, &body)?;
+    let Some(form) = visitor.form(&org, &headers, &body)? else { return pages::see_other(&path(&org)) };
     match (form.action, visitor.user()) {
         (Action::Login, _) => login::submit(&state, &org, &visitor, &form, &purpose(&org)).await,
         (Action::Logout, _) => {

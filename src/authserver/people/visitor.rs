@@ -109,18 +109,22 @@ impl Visitor {
         }
     }
 
-    /// Reads a form, if this browser sent it from a page of ours (RFC 9700 §4.16).
-    pub(crate) fn form<'a>(&self, org: &Org, headers: &HeaderMap, body: &'a [u8]) -> Result<Form<'a>, Problem> {
+    /// Reads a form, if this browser sent it from a page of ours (RFC 9700 §4.16). `None`: it is a login form which another
+    /// login of this browser has overtaken, as in a second tab. Nothing is done; the page, seen again, knows who is there.
+    pub(crate) fn form<'a>(&self, org: &Org, headers: &HeaderMap, body: &'a [u8]) -> Result<Option<Form<'a>>, Problem> {
         let fields = Parameters::of_form(headers, body)?;
+        let action = fields.get("action").and_then(Action::parse);
         let origin = org.authority.issuing.public_url.origin();
-        let cookie = match &self.known {
-            Known::Before(_, text) => text.as_str(),
+        let (cookie, is_known) = match &self.known {
+            Known::Before(_, text) => (text.as_str(), true),
             // Nobody but we know it yet: no token is right, and what the browser says decides what the page says.
-            Known::FromNow(fresh) => fresh.text(),
+            Known::FromNow(fresh) => (fresh.text(), false),
         };
-        csrf::check(headers, origin, cookie, fields.get("csrf"))?;
-        let action = fields.get("action").and_then(Action::parse).ok_or(Problem::BadForm)?;
-        Ok(Form { action, fields })
+        match csrf::check(headers, origin, cookie, fields.get("csrf")) {
+            Err(Problem::StaleForm) if is_known && action == Some(Action::Login) => return Ok(None),
+            checked => checked?,
+        }
+        Ok(Some(Form { action: action.ok_or(Problem::BadForm)?, fields }))
     }
 
     /// The answer to this visitor: a browser without a cookie gets one.

@@ -12,7 +12,7 @@ use crate::{
         artefact::Digest,
         people::{Password, hash},
         store::{Consent, NewCode, NewUser, PasswordHash, User, UserName},
-        testing::{BASE, INVOICES, NOW, World, browser::Browser, id_of},
+        testing::{BASE, INVOICES, NOW, Reply, World, browser::Browser, id_of},
     },
     pki::signing::KeyRing,
     registry::OrgId,
@@ -260,10 +260,33 @@ async fn a_token_is_of_one_browser_and_one_session() {
     alice.get(ACCOUNT).await;
     other.get(ACCOUNT).await;
     std::mem::swap(&mut alice.csrf, &mut other.csrf);
-    assert_eq!(alice.press(ACCOUNT, &login("alice", PASSWORD)).await.status, 403);
+    assert_nothing_was_done(&alice.press(ACCOUNT, &login("alice", PASSWORD)).await);
+    assert!(alice.get(ACCOUNT).await.text().contains("Sign in to acme"));
     alice.sign_in(ACCOUNT, "alice", PASSWORD).await;
     let reply = alice.press(ACCOUNT, &[("action", "logout")]).await;
     assert_eq!(reply.status, 403, "the token of before the login");
+}
+
+/// To the same page, which knows who is there.
+fn assert_nothing_was_done(reply: &Reply) {
+    assert_eq!((reply.status.as_u16(), reply.header(header::LOCATION)), (303, ACCOUNT));
+    assert!(reply.headers.get(header::SET_COOKIE).is_none());
+}
+
+#[tokio::test]
+async fn a_second_tab_sees_who_has_signed_in_at_the_first() {
+    let (world, _) = world().await;
+    let mut browser = Browser::new(&world);
+    browser.get(ACCOUNT).await;
+    let second = browser.csrf.clone();
+    browser.press(ACCOUNT, &login("alice", PASSWORD)).await;
+    let session = browser.cookies.clone();
+    for password in [PASSWORD, "wrong"] {
+        browser.csrf = second.clone();
+        assert_nothing_was_done(&browser.press(ACCOUNT, &login("alice", password)).await);
+        assert_eq!(browser.cookies, session);
+        assert!(browser.get(ACCOUNT).await.text().contains("Your account"));
+    }
 }
 
 #[tokio::test]

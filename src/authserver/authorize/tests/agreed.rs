@@ -1,4 +1,4 @@
-//! What a person agreed to before, and how far that goes.
+//! What a person did before, at this page or in another tab, and how far that goes.
 
 use rstest::rstest;
 
@@ -73,4 +73,24 @@ async fn a_yes_on_the_page_of_one_destination_is_none_for_another() {
     let page = browser.press(&elsewhere, &[("action", "allow"), ("proposal", &seen)]).await;
     assert_page(&page, 200, "evil.example");
     assert_eq!(scene.consents(&ada).await, 0);
+}
+
+#[tokio::test]
+async fn a_second_tab_goes_on_after_the_login_at_the_first() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    scene.world.store.set_password(&acme(), &ada.id, &hashed()).await.unwrap();
+    let mut browser = Browser::new(&scene.world);
+    let (url, login) = (url("web", &[]), [("action", "login"), ("username", "ada"), ("password", PASSWORD)]);
+    browser.get(&url).await;
+    let second = browser.csrf.clone();
+    going_on(&browser.press(&url, &login).await);
+    browser.csrf = second.clone();
+    let reply = browser.press(&url, &login).await;
+    assert_eq!(reply.status, 303, "{}", reply.text());
+    let back = reply.header("location").to_owned();
+    assert!(back.starts_with(PATH), "{back}");
+    proposal(&browser.get(&back).await);
+    browser.csrf = second;
+    assert_page(&browser.press(&url, &[("action", "allow")]).await, 403, "out of date");
 }
