@@ -1,7 +1,8 @@
 //! The pages people meet: HTML that needs no script, no frame and nothing from elsewhere.
 //!
 //! Whatever a page shows of a client or of a request is text that a template escapes, in `<bdi>`, without control and
-//! direction characters ([`Shown`]): it cannot reorder or imitate what we say ourselves.
+//! direction characters ([`Shown`]): it cannot reorder or imitate what we say ourselves. The name that a client gave itself
+//! stands in `<q>`, in quotes and a frame, wherever a sentence of ours has it.
 
 mod problem;
 mod security;

@@ -168,7 +168,7 @@ async fn a_refused_login_says_so_at_the_fields() {
 async fn a_consent_says_who_where_and_what() {
     let (_, _, text) = text(consent(&hostile_consent("Claude"), &FormTarget::own())).await;
     for needed in [
-        "Allow <bdi>Claude</bdi> to act for you?",
+        "Allow the application that calls itself <q><bdi>Claude</bdi></q> to act for you?",
         "signed in to acme as <bdi>alice</bdi>",
         "<code>mcp:read</code>",
         "https://invoices.acme.example/mcp",
