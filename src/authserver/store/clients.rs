@@ -74,10 +74,11 @@ impl Store {
         rows.iter().map(|row| row.parsed("org", OrgId::parse)).collect()
     }
 
-    /// The clients of an organization that hold grants, codes or tokens that are not revoked.
+    /// The clients of an organization that hold grants, codes or tokens that are not revoked, or that users agreed to.
     pub async fn clients_holding(&self, org: &OrgId) -> Result<BTreeSet<ClientId>, StoreError> {
         let query = sql("SELECT client FROM grants WHERE org = $1 AND revoked_at IS NULL \
                          UNION SELECT client FROM codes WHERE org = $1 AND grant_id IS NULL \
+                         UNION SELECT client FROM consents WHERE org = $1 \
                          UNION SELECT client FROM status_blocks \
                          WHERE org = $1 AND client IS NOT NULL AND revoked_at IS NULL LIMIT 100001");
         let rows = self.rows(query.bind(org.as_str())).await?;

@@ -84,8 +84,13 @@ impl Store {
         now: UnixTime,
     ) -> Result<Registered, StoreError> {
         let mut writer = self.change(org).await?;
-        let unused = sql("DELETE FROM registrations WHERE org = $1 AND used_at IS NULL AND expires_unused_at <= $2");
-        writer.run(unused.bind(org.as_str()).bind(time(now))).await?;
+        for text in [
+            "DELETE FROM consents WHERE org = $1 AND client IN \
+             (SELECT id FROM registrations WHERE org = $1 AND used_at IS NULL AND expires_unused_at <= $2)",
+            "DELETE FROM registrations WHERE org = $1 AND used_at IS NULL AND expires_unused_at <= $2",
+        ] {
+            writer.run(sql(text).bind(org.as_str()).bind(time(now))).await?;
+        }
         let insert = sql("INSERT INTO registrations \
                           (org, id, metadata, secret, access_token, created_at, expires_unused_at) \
                           SELECT $1, $2, $3, $4, $5, $6, $7 \

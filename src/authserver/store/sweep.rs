@@ -21,7 +21,7 @@ pub(super) const UNUSED_SECONDS: u64 = 90 * 86_400;
 const REGISTRATIONS: i64 = 100;
 
 /// Statements that delete at most `$2` rows that ended at `$1` or before. What others refer to comes last.
-const EXPIRED: [&str; 10] = [
+const EXPIRED: [&str; 11] = [
     "DELETE FROM sessions WHERE (org, digest) IN (SELECT org, digest FROM sessions WHERE expires_at <= $1 LIMIT $2)",
     "DELETE FROM devices WHERE (org, digest) IN (SELECT org, digest FROM devices WHERE expires_at <= $1 LIMIT $2)",
     "DELETE FROM codes WHERE (org, digest) IN \
@@ -32,6 +32,11 @@ const EXPIRED: [&str; 10] = [
      (SELECT org, list, first_index FROM status_blocks WHERE until <= $1 LIMIT $2)",
     "DELETE FROM status_revoked WHERE (org, list, idx) IN \
      (SELECT org, list, idx FROM status_revoked WHERE until <= $1 LIMIT $2)",
+    // Who agreed to a client that never came for what it was given agreed to nothing that lasts.
+    "DELETE FROM consents WHERE (org, user_id, client, resource) IN \
+     (SELECT c.org, c.user_id, c.client, c.resource FROM registrations r \
+     JOIN consents c ON c.org = r.org AND c.client = r.id \
+     WHERE r.expires_unused_at <= $1 AND r.used_at IS NULL LIMIT $2)",
     "DELETE FROM registrations WHERE used_at IS NULL AND (org, id) IN \
      (SELECT org, id FROM registrations WHERE expires_unused_at <= $1 AND used_at IS NULL LIMIT $2)",
     "DELETE FROM assertions WHERE (org, client, jti) IN \

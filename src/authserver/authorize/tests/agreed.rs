@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::{authserver::revoker::Revoker, registry::ObjectKey};
 
 /// Whoever comes first: what is withdrawn gives no code that is not withdrawn with it.
 #[tokio::test]
@@ -93,4 +94,27 @@ async fn a_second_tab_goes_on_after_the_login_at_the_first() {
     proposal(&browser.get(&back).await);
     browser.csrf = second;
     assert_page(&browser.press(&url, &[("action", "allow")]).await, 403, "out of date");
+}
+
+#[tokio::test]
+async fn a_client_that_is_made_again_asks_again() {
+    let mut scene = Scene::new();
+    let ada = scene.ada().await;
+    answer(&allow(&mut scene.browser_of(&ada).await, &url("web", &[])).await, CALLBACK);
+    let mut now = UnixTime(NOW + 600);
+    scene.world.store.sweep("a", now).await.unwrap();
+    assert_eq!(scene.consents(&ada).await, 1, "which is all that is left of it");
+    scene.world.index.delete_client(&ObjectKey::new("acme", "web"));
+    scene.world.publish();
+    let snapshot = scene.world.snapshot.borrow().clone();
+    let mut revoker = Revoker::default();
+    for _ in 0..2 {
+        revoker.look(&scene.world.store, &snapshot, now).await.unwrap();
+        now = now.plus(60);
+    }
+    scene.world.put_client(web(&json!({})));
+    scene.world.publish();
+    let page = scene.browser_of(&ada).await.get(&url("web", &[])).await;
+    assert_page(&page, 200, "name=\"proposal\"");
+    assert!(!page.text().contains("you allowed this before"), "{}", page.text());
 }

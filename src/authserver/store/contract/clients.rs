@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::authserver::store::Registered;
+use crate::authserver::store::{Registered, sweep::MARGIN_SECONDS};
 
 contract![
     registrations_come_and_go,
     registrations_are_bounded,
+    what_was_agreed_to_ends_with_its_client,
     deleting_a_registration_revokes,
     an_assertion_is_claimed_once,
     revoking_a_client,
@@ -49,6 +50,36 @@ async fn registrations_are_bounded(database: &Database) {
     assert_eq!(register(20, NOW.plus(DAY - 1)).await, Registered::TooMany);
     assert_eq!(register(20, NOW.plus(DAY)).await, Registered::Done, "what nobody used makes room");
     assert_eq!(store.register(&org(), &new_registration("dcr_30"), 0, NOW).await.unwrap(), Registered::TooMany);
+}
+
+async fn what_was_agreed_to_ends_with_its_client(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    for (id, used) in [("dcr_used", true), ("dcr_unused", false), ("dcr_swept", false)] {
+        let mut registration = new_registration(id);
+        if id == "dcr_swept" {
+            registration.expires_unused_at = NOW.plus(2 * DAY);
+        }
+        assert_eq!(store.register(&org(), &registration, 10, NOW).await.unwrap(), Registered::Done);
+        let mut code = new_code(&ada, id);
+        code.client = client(id);
+        assert!(store.issue_code(&org(), &code, &[(resource(), consent("mcp:read"))]).await.unwrap());
+        if used {
+            mark_used(&store, &org(), &code.client, NOW).await;
+        }
+    }
+    let agreed = async || -> BTreeSet<String> {
+        let all = store.consents(&org(), &ada.id).await.unwrap();
+        all.into_iter().map(|(client, ..)| client.to_string()).collect()
+    };
+    let is = |ids: &[&str]| -> BTreeSet<String> { ids.iter().map(|id| (*id).to_owned()).collect() };
+    assert_eq!(agreed().await, is(&["dcr_used", "dcr_unused", "dcr_swept"]));
+    store.register(&other_org(), &new_registration("dcr_new"), 10, NOW.plus(DAY)).await.unwrap();
+    assert_eq!(agreed().await.len(), 3, "another organization's");
+    store.register(&org(), &new_registration("dcr_new"), 10, NOW.plus(DAY)).await.unwrap();
+    assert_eq!(agreed().await, is(&["dcr_used", "dcr_swept"]));
+    store.sweep("a", NOW.plus(2 * DAY + MARGIN_SECONDS)).await.unwrap();
+    assert_eq!(agreed().await, is(&["dcr_used"]));
 }
 
 async fn deleting_a_registration_revokes(database: &Database) {
