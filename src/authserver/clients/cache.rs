@@ -339,6 +339,9 @@ mod tests {
             put(&cache, &n.to_string(), n, 60 + n as u64).await.unwrap().unwrap();
         }
         assert_eq!(lock(&cache.0)[&org].kept.len(), MAX_VALUES);
+        let last = (MAX_VALUES + 9).to_string();
+        put(&cache, &last, 0, 600).await.unwrap().unwrap();
+        assert_eq!(lock(&cache.0)[&org].kept.len(), MAX_VALUES, "what is fetched anew pushes out nothing");
         assert_eq!(fresh(&cache, "0", 0, 1000), None, "what would have expired first is gone");
         assert!(fresh(&cache, &(MAX_VALUES + 9).to_string(), 0, 1000).is_some());
         assert!(fresh(&cache, "v", 0, 1000).is_some(), "what somebody vouches for stays");

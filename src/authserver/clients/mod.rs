@@ -13,7 +13,7 @@ mod registered;
 pub(super) mod registration;
 mod resolve;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod unsafe_settings;
 
 use std::{fmt, sync::Arc};

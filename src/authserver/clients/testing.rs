@@ -28,7 +28,7 @@ pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a server says.
 #[derive(Clone)]
-pub(super) enum Answer {
+pub(in crate::authserver) enum Answer {
     /// These bytes.
     Bytes(Vec<u8>),
     /// These bytes, one at a time.
@@ -39,20 +39,20 @@ pub(super) enum Answer {
 
 impl Answer {
     /// A response with this status, headers (each ended by CRLF) and body.
-    pub(super) fn with(status: u16, headers: &str, body: &[u8]) -> Self {
+    pub(in crate::authserver) fn with(status: u16, headers: &str, body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         Self::Bytes([head.as_bytes(), body].concat())
     }
 
     /// A JSON document.
-    pub(super) fn json(body: &serde_json::Value) -> Self {
+    pub(in crate::authserver) fn json(body: &serde_json::Value) -> Self {
         Self::with(200, "Content-Type: application/json\r\n", body.to_string().as_bytes())
     }
 }
 
 /// The server, on loopback. It answers to `app.example`, `other.example` and `127.0.0.1`.
-pub(super) struct Origin {
-    pub(super) port: u16,
+pub(in crate::authserver) struct Origin {
+    pub(in crate::authserver) port: u16,
     /// The certificate it shows.
     pub(super) ca: String,
     shared: Arc<Shared>,
@@ -66,7 +66,7 @@ struct Shared {
 }
 
 impl Origin {
-    pub(super) async fn start(answer: Answer) -> Self {
+    pub(in crate::authserver) async fn start(answer: Answer) -> Self {
         let names = ["app.example", "other.example", "127.0.0.1"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -97,7 +97,7 @@ impl Origin {
         Self { port, ca: made.cert.pem(), shared, task: task.abort_handle() }
     }
 
-    pub(super) fn says(&self, answer: Answer) {
+    pub(in crate::authserver) fn says(&self, answer: Answer) {
         *self.shared.answer.lock().unwrap() = answer;
     }
 
@@ -112,7 +112,7 @@ impl Origin {
     }
 
     /// Settings under which it can be asked.
-    pub(super) fn reachable(&self) -> ClientDocuments {
+    pub(in crate::authserver) fn reachable(&self) -> ClientDocuments {
         ClientDocuments {
             allowed_cidrs: vec!["127.0.0.0/8".parse().unwrap()],
             ca_bundle: self.ca.clone(),

@@ -195,7 +195,13 @@ impl Allocator {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::future::join_all;
+    use prometheus_client::metrics::counter::Counter;
+
     use super::*;
+    use crate::authserver::{store::BLOCK_SIZE, testing::open_store};
 
     const NOW: UnixTime = UnixTime(1000);
     const EXP: UnixTime = UnixTime(1600);
@@ -221,7 +227,50 @@ mod tests {
         assert_eq!(blocks.take(EXP, NOW), Taken::None, "it is not there yet");
         blocks.put(lease(8, 8, 9000));
         assert!(!blocks.needs_one());
-        assert_eq!(blocks.take(EXP, NOW), Taken::Index(index(8)));
+        let second: Vec<_> = (0..9).map(|_| blocks.take(EXP, NOW)).collect();
+        let expected: Vec<_> =
+            (8..16).map(|at| if at == 13 { Taken::Last(index(at)) } else { Taken::Index(index(at)) }).collect();
+        assert_eq!((&second[..8], &second[8]), (&expected[..], &Taken::None), "none is given again");
+    }
+
+    fn acme() -> OrgId {
+        OrgId::parse("acme").unwrap()
+    }
+
+    /// Each block that is leased for nothing is 512 indexes fewer, and every sidecar reads the longer list.
+    #[tokio::test]
+    async fn fifty_who_find_no_block_lease_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_store(directory.path(), Counter::default());
+        let (allocator, lists, org) = (Allocator::default(), Lists::default(), acme());
+        let asked = (0..50).map(|_| allocator.index(&lists, &store, (&org, None), EXP, NOW));
+        let given: BTreeSet<_> = join_all(asked).await.into_iter().map(|index| index.unwrap().index).collect();
+        assert_eq!(given, (0..50).collect());
+        let next = store.lease_block(&org, None, EXP, NOW).await.unwrap().unwrap();
+        assert_eq!(next.first, BLOCK_SIZE);
+    }
+
+    #[tokio::test]
+    async fn a_block_that_could_not_be_leased_is_asked_for_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_store(directory.path(), Counter::default());
+        store.close().await;
+        let holder = Holder::default();
+        holder.blocks().put(lease(0, 8, 9000));
+        let sent =
+            |holder: &Holder| (0..8).find(|_| matches!(holder.blocks().take(EXP, NOW), Taken::Last(_))).is_some();
+        assert!(sent(&holder));
+        assert_eq!(holder.lease(&store, &(acme(), None), NOW).await, Err(NoIndex::Store));
+        assert!(sent(&holder));
+    }
+
+    #[test]
+    fn clients_that_come_and_go_do_not_fill_the_memory() {
+        let allocator = Allocator::default();
+        for at in 0..=MAX_HOLDERS {
+            allocator.holder(&(acme(), Some(ClientId::parse(&format!("dcr_{at}")).unwrap())));
+        }
+        assert_eq!(allocator.0.lock().unwrap().len(), MAX_HOLDERS);
     }
 
     #[test]

@@ -50,6 +50,16 @@ async fn security_80_an_assertion_is_good_once_wherever_it_is_shown() {
     assert_eq!(ask(&world, "revoke", &third, &[("token", &token)]).await.status, 200);
 }
 
+/// Nobody can say whether it was shown before.
+#[tokio::test]
+async fn security_80_an_assertion_proves_nothing_while_the_store_is_away() {
+    let (world, key) = world();
+    world.store.close().await;
+    let assertion = key.sign_as("JWT", &claims("j1")).unwrap();
+    let reply = ask(&world, "introspect", &assertion, &[("token", "a.b.c")]).await;
+    reply.assert_error(503, "temporarily_unavailable");
+}
+
 #[rstest]
 #[case::another_audience("aud", json!("https://other.example"))]
 #[case::the_token_endpoint("aud", json!(format!("{ISSUER}/oauth/token")))]

@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::authserver::testing::{
-    INVOICES, ISSUER, NOW, REPORTS, Scene, VERIFIER, acme, claims, client, id_of, invoices, server, tokens_of,
+    INVOICES, ISSUER, NOW, REDIRECT, REPORTS, Scene, acme, claims, client, id_of, invoices, server, tokens_of,
 };
 
 #[tokio::test]
@@ -155,9 +155,15 @@ async fn oauth_2_1_clients_send_no_redirect_uri() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn security_72_a_hundred_redeem_one_code() {
     let people = Scene::new().await;
+    // What the list says is known for this second, before a grant on it is revoked.
+    let (before, _) = people.tokens().await;
+    assert_eq!(people.introspect(&before).await["active"], true);
     let code = people.code("app", &[(INVOICES, "mcp:write")]).await;
     let replies = join_all((0..100).map(|_| people.redeem(&code, &[]))).await;
-    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
+    let issued: Vec<_> = replies.iter().filter(|reply| reply.status == 200).map(tokens_of).collect();
+    let [(access, refresh)] = &issued[..] else { panic!("{} succeeded", issued.len()) };
+    assert_eq!(people.introspect(access).await, json!({"active": false}), "dead at once");
+    people.refresh(refresh, &[]).await.assert_error(400, "invalid_grant");
     assert!(
         replies
             .iter()
@@ -169,7 +175,7 @@ async fn security_72_a_hundred_redeem_one_code() {
 #[tokio::test]
 async fn one_code_for_two_resources() {
     let people = Scene::new().await;
-    let both = [(INVOICES, "mcp:write"), (REPORTS, "report:read")];
+    let both = [(REPORTS, "report:read"), (INVOICES, "mcp:write")];
     let code = people.code("app", &both).await;
     people.redeem(&code, &[("resource", "")]).await.assert_error(400, "invalid_target");
     let (access, refresh) = tokens_of(&people.redeem(&code, &[]).await);
@@ -271,6 +277,7 @@ async fn security_73_a_second_use_ends_the_family(#[case] later: u64, #[case] ch
     let (_, first) = people.tokens().await;
     let (access, second) = tokens_of(&people.refresh(&first, &[]).await);
     people.world.set_time(later);
+    assert_eq!(people.introspect(&access).await["active"], true);
     people.refresh(&first, changes).await.assert_error(400, "invalid_grant");
     assert_eq!(people.introspect(&access).await, json!({"active": false}));
     people.refresh(&second, &[]).await.assert_error(400, "invalid_grant");
@@ -298,6 +305,23 @@ async fn a_refresh_token_lasts_thirty_days_from_its_issue() {
     people.refresh(&second, &[]).await.assert_error(400, "invalid_grant");
 }
 
+/// Of what was agreed to, the part that is taken back is left out, and the rest is given.
+#[tokio::test]
+async fn what_is_still_allowed_is_given() {
+    let mut people = Scene::new().await;
+    let agreed = [(INVOICES, "mcp:read mcp:write")];
+    let (code, unredeemed) = (people.code("app", &agreed).await, people.code("app", &agreed).await);
+    let (access, refresh) = tokens_of(&people.redeem(&code, &[]).await);
+    assert_eq!(claims(&access)["scope"], "mcp:read mcp:write");
+    let mut spec = invoices();
+    spec["grants"] = json!([{"users": ["ada"], "scopes": ["mcp:read"]}]);
+    people.world.put_server(server("acme", "invoices", &spec));
+    people.world.publish();
+    for reply in [people.redeem(&unredeemed, &[]).await, people.refresh(&refresh, &[]).await] {
+        assert_eq!(claims(&tokens_of(&reply).0)["scope"], "mcp:read");
+    }
+}
+
 /// What the administrator changes holds from the next exchange on.
 #[tokio::test]
 async fn every_refresh_asks_again() {
@@ -321,10 +345,17 @@ async fn every_refresh_asks_again() {
     set(&mut people, &[("grants", json!([{"users": ["ada"], "scopes": ["mcp:admin"]}]))]);
     let (access, refresh) = tokens_of(&people.refresh(&refresh, &[]).await);
     assert_eq!(claims(&access)["scope"], "mcp:write", "no more than was agreed to");
+    let more = json!({"grantTypes": ["AuthorizationCode", "RefreshToken"], "redirectUris": [REDIRECT]});
+    let limit = |people: &mut Scene, scopes: &[&str]| {
+        people.world.put_client(client("acme", "app", "None", scopes, &more));
+        people.world.publish();
+    };
+    limit(&mut people, &["mcp:read"]);
+    people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+    limit(&mut people, &["mcp:write"]);
     let world = &people.world;
     world.store.set_user_disabled(&acme(), &people.ada.id, true, UnixTime(NOW)).await.unwrap();
     people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
-    assert_eq!(VERIFIER.len(), 43);
 }
 
 #[tokio::test]

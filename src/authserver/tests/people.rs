@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
+use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::header;
-use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, ScopeSet, UnixTime, pkce::CodeChallenge};
+use lumoauth_core::{ClientId, IssuerUrl, ResourceUri, ScopeSet, UnixTime, digest, pkce::CodeChallenge};
 use rstest::rstest;
 
 use crate::{
@@ -84,6 +86,28 @@ async fn refused_logins_look_the_same(#[case] name: &str, #[case] password: &str
     assert!(text.contains("User name or password is wrong.") && !text.contains("<script>"), "{text}");
     assert!(reply.headers.get(header::SET_COOKIE).is_none());
     assert!(browser.get(ACCOUNT).await.text().contains("Sign in to acme"));
+}
+
+/// Made when hashes were cheaper, or by a setting of before: it is good, and the last time that it is asked for.
+#[tokio::test]
+async fn a_weaker_hash_signs_in_and_is_replaced() {
+    let world = World::new();
+    let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).unwrap());
+    let weak = weak.hash_password_with_salt(PASSWORD.as_bytes(), &[7; 16]).unwrap().to_string();
+    let name = UserName::parse("alice").unwrap();
+    let user = NewUser { name, password_hash: PasswordHash::new(weak), groups: Vec::new() };
+    let alice = world.store.add_user(&acme(), user, UnixTime(NOW)).await.unwrap();
+    assert_eq!(Browser::new(&world).sign_in(ACCOUNT, "alice", PASSWORD).await.status, 303);
+    let stored = world.store.user(&acme(), &alice.id).await.unwrap().unwrap().password_hash;
+    assert!(stored.as_str().starts_with("$argon2id$v=19$m=19456,"), "{}", stored.as_str());
+    assert_eq!(Browser::new(&world).sign_in(ACCOUNT, "alice", PASSWORD).await.status, 303);
+}
+
+#[tokio::test]
+async fn what_was_typed_as_a_name_comes_back_and_no_more_of_it_than_a_name_has() {
+    let (world, _) = world().await;
+    let page = Browser::new(&world).sign_in(ACCOUNT, &"x".repeat(200), PASSWORD).await.text();
+    assert!(page.contains(&format!("value=\"{}\"", "x".repeat(128))), "{page}");
 }
 
 #[tokio::test]
@@ -253,6 +277,25 @@ async fn rfc9700_4_16_forms_need_their_token(#[case] token: Option<&str>) {
     assert!(browser.get(ACCOUNT).await.text().contains("Your account"));
 }
 
+/// Where there is no cookie, there is nothing that a token could be made from: not even nothing.
+#[rstest]
+#[case::none(None)]
+#[case::empty(Some(""))]
+#[case::no_cookie_of_ours(Some("lss_x"))]
+#[tokio::test]
+async fn a_browser_without_our_cookie_has_no_token(#[case] cookie: Option<&str>) {
+    let (world, _) = world().await;
+    let mut browser = Browser::new(&world);
+    browser.cookies.extend(cookie.map(|cookie| (COOKIE.to_owned(), cookie.to_owned())));
+    for of in ["", "lss_x"] {
+        let made = digest::sha256(&[b"lumoauth form 1\n", of.as_bytes()].concat());
+        browser.csrf = URL_SAFE_NO_PAD.encode(made);
+        let reply = browser.press(ACCOUNT, &login("alice", PASSWORD)).await;
+        assert_eq!(reply.status, 403, "{}", reply.text());
+        assert!(browser.cookies.get(COOKIE).map(String::as_str) == cookie, "nobody is signed in");
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_of_one_browser_and_one_session() {
     let (world, _) = world().await;
@@ -404,6 +447,19 @@ async fn what_was_allowed_is_listed_and_can_be_withdrawn() {
     let resource = ResourceUri::parse(INVOICES).unwrap();
     let left = world.store.consent(&acme(), &alice.id, &ClientId::parse(&reader).unwrap(), &resource).await.unwrap();
     assert!(left.is_none());
+}
+
+#[tokio::test]
+async fn of_very_many_the_newest_are_listed() {
+    let (world, alice) = world().await;
+    for at in 0..51 {
+        consent(&world, &alice, &format!("https://app{at:02}.example/c"), INVOICES, "mcp:read").await;
+    }
+    let mut browser = Browser::new(&world);
+    browser.sign_in(ACCOUNT, "alice", PASSWORD).await;
+    let text = browser.get(ACCOUNT).await.text();
+    let listed = (0..51).filter(|at| text.contains(&format!("<bdi>https://app{at:02}.example/c</bdi>"))).count();
+    assert_eq!(listed, 50, "{text}");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! Introspection, revocation, and the Token Status Lists that tell sidecars.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::{Request, header};
+use jiff::SignedDuration;
 use lumoauth_core::{
     ClientId, IssuerUrl, ResourceUri, UnixTime,
     token::{Algorithm, KeySet, StatusExpectations, StatusListToken},
@@ -9,11 +12,21 @@ use lumoauth_core::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::authserver::testing::{
-    INVOICES, ISSUER, NOW, REPORTS, Reply, SECRET, Scene, World, acme, claims, id_of, invoices, server, server_id,
-    tokens_of,
+use crate::{
+    authserver::{
+        Authority,
+        store::Swept,
+        testing::{
+            BASE, INVOICES, ISSUER, NOW, REDIRECT, REPORTS, Reply, SECRET, Scene, VERIFIER, World, acme, claims,
+            client, id_of, invoices, server, server_id, tokens_of,
+        },
+    },
+    pki::signing::KeyRing,
+    registry::ObjectKey,
+    settings::Settings,
 };
 
+const TOKEN: &str = "/orgs/acme/api/v1/oauth/token";
 const INTROSPECT: &str = "/orgs/acme/api/v1/oauth/introspect";
 const REVOKE: &str = "/orgs/acme/api/v1/oauth/revoke";
 const STATUS: &str = "/orgs/acme/api/v1/oauth/status/30000000";
@@ -116,8 +129,8 @@ async fn a_refresh_token_is_shown_to_its_own_client() {
         ("grant_type", "authorization_code"),
         ("code", &code),
         ("resource", INVOICES),
-        ("redirect_uri", crate::authserver::testing::REDIRECT),
-        ("code_verifier", crate::authserver::testing::VERIFIER),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
     ];
     let (_, refresh) = tokens_of(&people.world.form(Some((&web, SECRET)), &form).await);
     let said = people.introspect(&refresh).await;
@@ -163,6 +176,53 @@ async fn a_token_for_a_server_that_enforces_nothing_any_more_is_not_active() {
     assert_eq!(own(&world).await, json!({"active": false}));
 }
 
+/// What is said of a refresh token that cannot be used: nothing.
+#[rstest]
+#[case::used(0, &["refresh"])]
+#[case::expired(30 * 86_400, &[])]
+#[case::revoked(0, &["revoke"])]
+#[tokio::test]
+async fn a_refresh_token_that_does_not_work_is_not_shown(#[case] later: u64, #[case] after: &[&str]) {
+    let people = Scene::new().await;
+    let web = id_of("acme", "web");
+    let code = people.code("web", &[(REPORTS, "report:read")]).await;
+    let post = async |path: &str, form: &[(&str, &str)]| {
+        let reply = people.world.form_to(path, Some((&web, SECRET)), form).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply
+    };
+    let proof = [("redirect_uri", REDIRECT), ("code_verifier", VERIFIER)];
+    let redeem = [&[("grant_type", "authorization_code"), ("code", code.as_str())], &proof[..]].concat();
+    let (_, refresh) = tokens_of(&post(TOKEN, &redeem).await);
+    people.world.set_time(NOW + later.saturating_sub(1));
+    assert_eq!(people.introspect(&refresh).await["active"], true);
+    people.world.set_time(NOW + later);
+    for what in after {
+        match *what {
+            "refresh" => post(TOKEN, &[("grant_type", "refresh_token"), ("refresh_token", &refresh)]).await,
+            _ => post(REVOKE, &[("token", &refresh)]).await,
+        };
+    }
+    assert_eq!(people.introspect(&refresh).await, json!({"active": false}));
+}
+
+/// Before anybody has revoked what a deleted or rejected McpClient holds.
+#[rstest]
+#[case::deleted(None)]
+#[case::rejected(Some(json!({"grantTypes": []})))]
+#[tokio::test]
+async fn a_token_of_a_client_that_is_not_accepted_any_more_is_not_shown(#[case] becomes: Option<Value>) {
+    let mut people = Scene::new().await;
+    let (access, _) = people.tokens().await;
+    assert_eq!(people.introspect(&access).await["active"], true);
+    match becomes {
+        None => people.world.index.delete_client(&ObjectKey::new("acme", "app")),
+        Some(change) => people.world.put_client(client("acme", "app", "None", &["mcp:write"], &change)),
+    }
+    people.world.publish();
+    assert_eq!(people.introspect(&access).await, json!({"active": false}));
+}
+
 /// A store that is away is no answer, and none that a server may act upon.
 #[tokio::test]
 async fn nothing_is_said_of_a_token_while_the_store_is_away() {
@@ -206,6 +266,19 @@ async fn a_token_that_a_client_got_for_itself_goes_alone() {
     let path = format!("/orgs/acme/api/v1/mcp/{}/challenge", server_id(INVOICES));
     world.get_with(&path, &one).await.assert_error(401, "invalid_token");
     assert_eq!(world.get_with(&path, &two).await.status, 200);
+}
+
+/// As long as a verifier lets it pass, whose clock is behind, and no longer: then nobody has to remember it.
+#[tokio::test]
+async fn a_revoked_token_is_remembered_until_it_has_ended_everywhere() {
+    let world = World::new();
+    let token = world.token("reader", INVOICES, "mcp:read").await;
+    let reader = id_of("acme", "reader");
+    assert_eq!(world.form_to(REVOKE, Some((&reader, SECRET)), &[("token", &token)]).await.status, 200);
+    let swept = async |seconds: u64| world.store.sweep("a", UnixTime(NOW + seconds)).await.unwrap();
+    // 600 s of life, 30 s of leeway, and 60 s that the sweep waits.
+    assert_eq!(swept(600 + 30 + 59).await, Swept::Rows(0));
+    assert_eq!(swept(600 + 30 + 60).await, Swept::Rows(1));
 }
 
 #[tokio::test]
@@ -288,6 +361,69 @@ async fn draft_8_1_lists_are_published_and_kept_for_a_moment() {
         let path = format!("/orgs/acme/api/v1/oauth/status/{list}");
         world.get(&path).await.assert_error(404, "not_found");
     }
+}
+
+/// By another replica, or by the command line: nobody tells this process.
+#[tokio::test]
+async fn what_others_revoke_is_known_a_second_later() {
+    let people = Scene::new().await;
+    let (access, _) = people.tokens().await;
+    assert_eq!(people.introspect(&access).await["active"], true);
+    assert!(!is_revoked(&people.world, &access, NOW).await);
+    let app = ClientId::parse(&people.app).unwrap();
+    people.world.store.revoke_client(&acme(), &app, UnixTime(NOW)).await.unwrap();
+    people.world.set_time(NOW + 1);
+    assert_eq!(people.introspect(&access).await, json!({"active": false}));
+    assert!(is_revoked(&people.world, &access, NOW + 1).await);
+}
+
+/// Signed lists are kept for half a minute: not by another key, for another time, or from the future.
+#[tokio::test]
+async fn a_list_is_signed_again_when_it_has_to_say_something_else() {
+    let world = World::new();
+    let token = world.token("reader", INVOICES, "mcp:read").await;
+    let said = async || {
+        let list = claims(&world.get(STATUS).await.text());
+        (list["iat"].as_u64().unwrap() - NOW, list["exp"].as_u64().unwrap() - NOW)
+    };
+    let age = |settings: &Settings| settings.limits.status_max_age_seconds();
+    let usual = age(&world.settings.borrow());
+    world.set_time(NOW + 20);
+    assert_eq!(said().await, (20, 20 + usual + 30), "handed out for so long, and good for the whole age afterwards");
+    world.set_time(NOW + 10);
+    assert_eq!(said().await, (10, 10 + usual + 30));
+    world.settings.send_modify(|settings| {
+        Arc::make_mut(settings).limits.status_max_age = SignedDuration::from_secs(120);
+    });
+    assert_eq!(said().await, (10, 10 + 120 + 30));
+    let ring = KeyRing::new(UnixTime(NOW)).unwrap();
+    world.authority.send_replace(Some(Arc::new(Authority::new(IssuerUrl::parse(BASE).unwrap(), ring))));
+    assert!(!is_revoked(&world, &token, NOW + 10).await, "it is signed with the key that is published");
+}
+
+/// None that this issuer gave out is without an index of a list that it keeps. Row 83.
+#[rstest]
+#[case::none(Value::Null)]
+#[case::unknown_list(json!({"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/7")}}))]
+#[case::of_another_organization(json!({"status_list": {"idx": 0, "uri": "https://auth.example/orgs/other/api/v1/oauth/status/30000000"}}))]
+#[case::of_another_issuer(json!({"status_list": {"idx": 0, "uri": "https://other.example/status/30000000"}}))]
+#[tokio::test]
+async fn a_token_whose_status_nobody_knows_is_refused(#[case] status: Value) {
+    let people = Scene::new().await;
+    let good = people.world.token("reader", INVOICES, "mcp:read").await;
+    let mut said = claims(&good);
+    let path = format!("/orgs/acme/api/v1/mcp/{}/challenge", server_id(INVOICES));
+    let authority = people.world.authority.borrow().clone().unwrap();
+    let signed = |claims: &Value| authority.ring.current(UnixTime(NOW)).sign(claims).unwrap();
+    assert_eq!(people.world.get_with(&path, &signed(&said)).await.status, 200, "what is signed here is good");
+    if status.is_null() {
+        said.as_object_mut().unwrap().remove("status").unwrap();
+    } else {
+        said["status"] = status;
+    }
+    let token = signed(&said);
+    people.world.get_with(&path, &token).await.assert_error(401, "invalid_token");
+    assert_eq!(people.introspect(&token).await, json!({"active": false}));
 }
 
 #[tokio::test]

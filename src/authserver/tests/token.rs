@@ -237,6 +237,12 @@ async fn the_resource_may_be_left_out_only_where_it_can_be_told() {
     let mut world = World::new();
     let reply = basic(&world, SINGLE, &[GRANT]).await;
     assert_eq!(claims(reply.json()["access_token"].as_str().unwrap())["aud"], REPORTS);
+    // One beside it asks for no tokens, and cannot be meant.
+    let public = json!({"servers": ["tools/reports", "public"]});
+    world.put_client(client("acme", "single", "ClientSecretBasic", &["report:read"], &public));
+    world.publish();
+    let reply = basic(&world, SINGLE, &[GRANT]).await;
+    assert_eq!(claims(reply.json()["access_token"].as_str().unwrap())["aud"], REPORTS);
     // Two servers it may use: it must say which.
     let both = json!({"servers": ["tools/reports", "invoices"]});
     world.put_client(client("acme", "single", "ClientSecretBasic", &["report:read"], &both));

@@ -71,23 +71,6 @@ async fn not_you_signs_out_and_comes_back_to_the_same_request() {
     assert_page(&browser.get(&back).await, 200, "Sign in to acme");
 }
 
-/// What a browser is shown.
-#[derive(Debug, PartialEq)]
-enum Shown {
-    Login,
-    Consent,
-    Code,
-    Error(String),
-}
-
-fn shown(reply: &Reply) -> Shown {
-    if reply.status == 200 {
-        return if reply.text().contains("name=\"proposal\"") { Shown::Consent } else { Shown::Login };
-    }
-    let answer = answer(reply, CALLBACK);
-    answer.get("error").map_or(Shown::Code, |error| Shown::Error(error.clone()))
-}
-
 #[rstest]
 #[case::stranger(None, "", Shown::Login)]
 #[case::stranger_silently(None, "none", Shown::Error("login_required".to_owned()))]
@@ -232,6 +215,19 @@ async fn a_public_client_on_the_machine_asks_each_time(#[case] redirect: &str, #
     assert_eq!(refusal(&silently, redirect), "consent_required");
 }
 
+/// It proves who it is when it redeems the code: nobody else's program has its secret.
+#[tokio::test]
+async fn a_confidential_client_on_the_machine_asks_once() {
+    let mut scene = Scene::new();
+    let ada = scene.ada().await;
+    scene.world.put_client(web(&json!({"redirectUris": [LOOPBACK]})));
+    scene.world.publish();
+    let mut browser = scene.browser_of(&ada).await;
+    let url = url("web", &[("redirect_uri", LOOPBACK)]);
+    answer(&allow(&mut browser, &url).await, LOOPBACK);
+    assert!(answer(&browser.get(&url).await, LOOPBACK).contains_key("code"));
+}
+
 #[rstest]
 #[case::name(json!({"displayName": "Web App"}))]
 #[case::redirect_uris(json!({"redirectUris": [CALLBACK, "https://other.example/callback"]}))]
@@ -245,6 +241,64 @@ async fn a_client_that_changed_is_asked_about_again(#[case] change: Value) {
     let page = scene.browser_of(&ada).await.get(&url("web", &[])).await;
     assert_eq!(shown(&page), Shown::Consent);
     assert!(!page.text().contains("you allowed this before"));
+}
+
+/// A refresh token lasts, and nobody has been asked about one.
+#[tokio::test]
+async fn what_was_allowed_while_the_person_is_there_is_not_allowed_for_longer() {
+    let mut scene = Scene::new();
+    let ada = scene.ada().await;
+    let becomes = |scene: &mut Scene, grants: Value| {
+        scene.world.put_client(web(&json!({"grantTypes": grants})));
+        scene.world.publish();
+    };
+    let url = url("web", &[]);
+    becomes(&mut scene, json!(["AuthorizationCode"]));
+    let mut browser = scene.browser_of(&ada).await;
+    let page = browser.get(&url).await;
+    assert!(!page.text().contains("Stay connected"), "{}", page.text());
+    let brief = [("action", "allow"), ("proposal", &proposal(&page))];
+    answer(&browser.press(&url, &brief).await, CALLBACK);
+    assert_eq!(shown(&browser.get(&url).await), Shown::Code);
+
+    becomes(&mut scene, json!(["AuthorizationCode", "RefreshToken"]));
+    let mut browser = scene.browser_of(&ada).await;
+    assert_page(&browser.get(&url).await, 200, "Stay connected");
+    let page = browser.press(&url, &brief).await;
+    assert_page(&page, 200, "Stay connected");
+    let reply = browser.press(&url, &[("action", "allow"), ("proposal", &proposal(&page))]).await;
+    assert!(scene.code(&answer(&reply, CALLBACK)["code"]).await.offline);
+    assert_eq!(shown(&browser.get(&url).await), Shown::Code);
+}
+
+#[tokio::test]
+async fn a_yes_is_no_answer_about_a_client_that_has_changed() {
+    let mut scene = Scene::new();
+    let ada = scene.ada().await;
+    let url = url("web", &[]);
+    let seen = proposal(&scene.browser_of(&ada).await.get(&url).await);
+    scene.world.put_client(web(&json!({"displayName": "Another app"})));
+    scene.world.publish();
+    let mut browser = scene.browser_of(&ada).await;
+    browser.get(&url).await;
+    let page = browser.press(&url, &[("action", "allow"), ("proposal", &seen)]).await;
+    assert_page(&page, 200, "Another app");
+    assert_eq!(scene.consents(&ada).await, 0);
+}
+
+/// A code that nobody was asked for says nothing new of when somebody was.
+#[tokio::test]
+async fn a_consent_is_as_old_as_the_yes() {
+    let scene = Scene::new();
+    let ada = scene.ada().await;
+    let mut browser = scene.browser_of(&ada).await;
+    allow(&mut browser, &url("web", &[])).await;
+    let given_at = async || scene.world.store.consents(&acme(), &ada.id).await.unwrap()[0].2.given_at;
+    scene.world.set_time(NOW + 10);
+    assert_eq!(shown(&browser.get(&url("web", &[])).await), Shown::Code);
+    assert_eq!(given_at().await, UnixTime(NOW));
+    allow(&mut browser, &url("web", &[("prompt", "consent")])).await;
+    assert_eq!(given_at().await, UnixTime(NOW + 10));
 }
 
 #[tokio::test]

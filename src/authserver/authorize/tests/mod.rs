@@ -4,6 +4,7 @@ mod agreed;
 mod consent;
 mod onward;
 mod refusals;
+mod strangers;
 
 use std::collections::BTreeMap;
 
@@ -220,6 +221,23 @@ async fn allow(browser: &mut Browser<'_>, url: &str) -> Reply {
 
 fn client_id_of(name: &str) -> ClientId {
     ClientId::parse(&id_of("acme", name)).unwrap()
+}
+
+/// What a browser is shown.
+#[derive(Debug, PartialEq)]
+enum Shown {
+    Login,
+    Consent,
+    Code,
+    Error(String),
+}
+
+fn shown(reply: &Reply) -> Shown {
+    if reply.status == 200 {
+        return if reply.text().contains("name=\"proposal\"") { Shown::Consent } else { Shown::Login };
+    }
+    let answer = answer(reply, CALLBACK);
+    answer.get("error").map_or(Shown::Code, |error| Shown::Error(error.clone()))
 }
 
 /// Resources and scopes of a code, as text.

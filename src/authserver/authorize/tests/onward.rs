@@ -8,7 +8,7 @@ use crate::authserver::store::{NewRegistration, Registered};
 
 impl Scene {
     /// A client that registered itself, whoever did that.
-    async fn dynamic(&self, redirect: &str) -> String {
+    pub(super) async fn dynamic(&self, redirect: &str) -> String {
         let id = "dcr_0123456789abcdef01234567";
         let metadata = json!({
             "client_name": "Your <bank>", "redirect_uris": [redirect], "token_endpoint_auth_method": "none",

@@ -56,6 +56,17 @@ async fn a_long_state_or_query_is_told_on_a_page() {
     assert_page(&scene.world.get(&url("web", &[("state", &"x".repeat(4096))])).await, 200, "Sign in");
 }
 
+/// Also where all of it is well-formed, and none of it is read.
+#[tokio::test]
+async fn a_query_of_twelve_kibibytes_and_no_more() {
+    let scene = Scene::new();
+    for (length, status, says) in [(12 * 1024, 200, "Sign in"), (12 * 1024 + 1, 400, "cannot be read")] {
+        let mut url = format!("{}&x=", url("web", &[]));
+        url += &"x".repeat(PATH.len() + 1 + length - url.len());
+        assert_page(&scene.world.get(&url).await, status, says);
+    }
+}
+
 /// Row 81, RFC 6749 §3.1.
 #[rstest]
 #[tokio::test]
@@ -147,6 +158,21 @@ async fn a_resource_that_goes_without_saying() {
     let code = scene.code(&answer(&reply, CALLBACK)["code"]).await;
     assert_eq!(given(&code), [("https://reports.acme.example/mcp".to_owned(), "report:read".to_owned())]);
     assert!(!code.offline, "the client is not registered for refresh tokens");
+    // One beside it asks for no tokens, and cannot be meant.
+    let public = json!({
+        "grantTypes": ["AuthorizationCode"], "redirectUris": [CALLBACK], "servers": ["tools/reports", "public"],
+    });
+    scene.world.put_client(client("acme", "web", "ClientSecretBasic", &["report:read"], &public));
+    scene.world.publish();
+    let reply = scene.browser_of(&ada).await.get(&url("web", &[("resource", ""), ("scope", "")])).await;
+    assert_eq!(shown(&reply), Shown::Code);
+    // A server that insists is meant by its name alone.
+    let mut insists = reports.clone();
+    insists["requireResourceParam"] = json!(true);
+    scene.world.put_server(server("tools", "reports", &insists));
+    scene.world.publish();
+    let reply = scene.browser_of(&ada).await.get(&url("web", &[("resource", ""), ("scope", "")])).await;
+    assert_eq!(refusal(&reply, CALLBACK), "invalid_target");
 }
 
 #[tokio::test]

@@ -258,6 +258,21 @@ async fn a_document_is_fetched_once_while_it_is_fresh() {
     assert_eq!(site.origin.connections(), 2);
 }
 
+/// Section 6.6 of the draft.
+#[tokio::test]
+async fn a_document_has_five_kibibytes_at_most() {
+    let site = Site::new().await;
+    let mut document = site.document();
+    document["x"] = json!("");
+    let filling = 5 * 1024 - document.to_string().len();
+    document["x"] = json!("x".repeat(filling + 1));
+    site.origin.says(Answer::json(&document));
+    assert_eq!(site.get_at(0).await, Err(ResolveError::Unreachable(FetchError::TooLarge)));
+    document["x"] = json!("x".repeat(filling));
+    site.origin.says(Answer::json(&document));
+    assert!(site.get_at(0).await.is_ok());
+}
+
 #[tokio::test]
 async fn fifty_at_once_are_one_fetch() {
     let site = Site::new().await;

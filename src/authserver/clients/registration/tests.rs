@@ -314,6 +314,23 @@ async fn the_rate_is_limited_before_the_number() {
     assert!((30..=40).contains(&refused), "{refused}");
 }
 
+/// Each update is parsed and written as a registration is.
+#[tokio::test]
+async fn updates_have_the_rate_of_registrations() {
+    let world = world(|_| {});
+    let document = registered(&world, &minimal()).await;
+    let (path, token) = management(&document);
+    let mut body = minimal();
+    body["client_id"] = document["client_id"].clone();
+    let mut refused = 0;
+    for _ in 0..100 {
+        let reply = send(&world, Method::PUT, &path, Some(&token), &body.to_string()).await;
+        refused += usize::from(reply.status == 429);
+    }
+    assert!((31..=41).contains(&refused), "{refused}");
+    assert_eq!(send(&world, Method::GET, &path, Some(&token), "").await.status, 200, "reading has none");
+}
+
 /// Gives a client a grant.
 async fn redeem_a_code(world: &World, client: ClientId) {
     let (org, now) = (OrgId::parse("acme").unwrap(), UnixTime(NOW));

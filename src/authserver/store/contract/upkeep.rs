@@ -205,6 +205,18 @@ async fn registrations_that_nobody_uses_are_forgotten(database: &Database) {
     assert_eq!(left, [(other_org(), off)], "another organization's is not concerned");
 }
 
+/// More than one statement deletes.
+#[tokio::test]
+async fn all_that_expired_is_swept_at_once() {
+    let database = Database::sqlite();
+    let store = database.open().await;
+    for at in 0..501 {
+        let jti = Digest::of(&at.to_string());
+        assert!(store.claim_assertion(&org(), &client("mcpc_bot"), &jti, NOW).await.unwrap());
+    }
+    assert_eq!(store.sweep("a", NOW.plus(MARGIN_SECONDS)).await.unwrap(), Swept::Rows(501));
+}
+
 #[tokio::test]
 async fn a_registration_is_used_by_refreshing() {
     let database = Database::sqlite();
