@@ -113,6 +113,7 @@ const LONG: &str = "the password is too long: use at most 1024 bytes";
 #[case::short("user passwd alice --org acme --password-stdin", b"1234567\n", 1, SHORT)]
 #[case::long("user passwd alice --org acme --password-stdin", &[b'x'; 1025], 1, LONG)]
 #[case::endless("user add bob --org acme --password-stdin", &[b'x'; 10_000], 1, LONG)]
+#[case::two_lines("user passwd alice --org acme --password-stdin", b"long enough\n\n", 1, "write one line")]
 #[case::no_text(
     "user passwd alice --org acme --password-stdin",
     b"\xff\xfe12345678\n",

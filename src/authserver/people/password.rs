@@ -62,12 +62,16 @@ pub enum PasswordError {
     /// It would take too long to read.
     #[error("the password is too long: use at most {MAX_BYTES} bytes")]
     TooLong,
+    /// Nobody could type it: browsers strip line breaks from what is typed or pasted.
+    #[error("the password holds a line break or another control character: write one line")]
+    Control,
 }
 
 impl Password {
-    /// Takes a password that somebody chose: 8 to 1024 bytes, taken as they are.
+    /// Takes a password that somebody chose: 8 to 1024 bytes without control characters, taken as they are.
     pub fn parse(text: &str) -> Result<Self, PasswordError> {
         match text.len() {
+            _ if text.chars().any(char::is_control) => Err(PasswordError::Control),
             ..MIN_BYTES => Err(PasswordError::TooShort),
             MIN_BYTES..=MAX_BYTES => Ok(Self(Zeroizing::new(text.to_owned()))),
             _ => Err(PasswordError::TooLong),
@@ -203,7 +207,13 @@ mod tests {
     #[case("12345678", None)]
     #[case("pässwör", None)]
     #[case("correct horse battery staple", None)]
-    fn lengths(#[case] text: &str, #[case] refused: Option<PasswordError>) {
+    #[case("correct horse\n", Some(PasswordError::Control))]
+    #[case("correct\rhorse", Some(PasswordError::Control))]
+    #[case("correct\thorse", Some(PasswordError::Control))]
+    #[case("\0\0\0\0\0\0\0\0", Some(PasswordError::Control))]
+    #[case("correct\u{85}horse", Some(PasswordError::Control))]
+    #[case("\n", Some(PasswordError::Control))]
+    fn what_may_be_one(#[case] text: &str, #[case] refused: Option<PasswordError>) {
         assert_eq!(Password::parse(text).err(), refused);
     }
 
