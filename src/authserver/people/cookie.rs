@@ -10,27 +10,29 @@ use crate::registry::OrgId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cookie {
     name: String,
-    flags: &'static str,
+    flags: String,
 }
 
 impl Cookie {
     /// The cookie of the session.
     pub(super) fn of_session(public_url: &IssuerUrl, org: &OrgId) -> Self {
-        Self::named(public_url, &format!("lumoauth-{org}"))
+        Self::named(public_url, org, format!("lumoauth-{org}"))
     }
 
     /// The cookie of the device. No organization has an underscore: its name is no session's.
     pub(super) fn of_device(public_url: &IssuerUrl, org: &OrgId) -> Self {
-        Self::named(public_url, &format!("lumoauth_device-{org}"))
+        Self::named(public_url, org, format!("lumoauth_device-{org}"))
     }
 
     /// On https its name has the prefix by which browsers make sure that no other host and no plain connection has set
-    /// it; on plain http, which is loopback only, browsers refuse that prefix and `Secure`.
-    fn named(public_url: &IssuerUrl, name: &str) -> Self {
+    /// it; on plain http, which is loopback only, browsers refuse that prefix and `Secure`. To cookies all ports are one
+    /// (RFC 6265 §8.5), and the programs of this machine have the others: there the path, which the prefix would not
+    /// allow, keeps it from those that it is not for. A page of theirs at this very path still gets it.
+    fn named(public_url: &IssuerUrl, org: &OrgId, name: String) -> Self {
         if public_url.origin().starts_with("https://") {
-            Self { name: format!("__Host-{name}"), flags: "; Path=/; Secure; HttpOnly; SameSite=Lax" }
+            Self { name: format!("__Host-{name}"), flags: "; Path=/; Secure; HttpOnly; SameSite=Lax".to_owned() }
         } else {
-            Self { name: name.to_owned(), flags: "; Path=/; HttpOnly; SameSite=Lax" }
+            Self { name, flags: format!("; Path=/orgs/{org}/api/v1; HttpOnly; SameSite=Lax") }
         }
     }
 
@@ -71,14 +73,17 @@ mod tests {
         "__Host-lumoauth-acme=v; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60"
     )]
     #[case("https://auth.example", None, "__Host-lumoauth-acme=v; Path=/; Secure; HttpOnly; SameSite=Lax")]
-    #[case("http://127.0.0.1:8080", None, "lumoauth-acme=v; Path=/; HttpOnly; SameSite=Lax")]
+    #[case("http://127.0.0.1:8080", None, "lumoauth-acme=v; Path=/orgs/acme/api/v1; HttpOnly; SameSite=Lax")]
     fn flags(#[case] url: &str, #[case] seconds: Option<u64>, #[case] header: &str) {
         assert_eq!(cookie(url).set("v", seconds).unwrap().to_str().unwrap(), header);
     }
 
     #[rstest]
     #[case("https://auth.example", "__Host-lumoauth_device-acme=v; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60")]
-    #[case("http://127.0.0.1:8080", "lumoauth_device-acme=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60")]
+    #[case(
+        "http://127.0.0.1:8080",
+        "lumoauth_device-acme=v; Path=/orgs/acme/api/v1; HttpOnly; SameSite=Lax; Max-Age=60"
+    )]
     fn flags_of_the_device(#[case] url: &str, #[case] header: &str) {
         let cookie = Cookie::of_device(&IssuerUrl::parse(url).unwrap(), &OrgId::parse("acme").unwrap());
         assert_eq!(cookie.set("v", Some(60)).unwrap().to_str().unwrap(), header);

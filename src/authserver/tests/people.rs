@@ -229,7 +229,9 @@ async fn on_plain_loopback_the_cookie_has_no_prefix() {
     browser.says = vec![("origin", url.to_owned())];
     let reply = browser.sign_in(ACCOUNT, "alice", PASSWORD).await;
     assert!(reply.header(header::SET_COOKIE).starts_with("lumoauth-acme=lss_"));
-    assert!(reply.header(header::SET_COOKIE).ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=28800"));
+    assert!(
+        reply.header(header::SET_COOKIE).ends_with("; Path=/orgs/acme/api/v1; HttpOnly; SameSite=Lax; Max-Age=28800")
+    );
     assert!(browser.get(ACCOUNT).await.text().contains("Your account"));
     browser.says = vec![("origin", BASE.to_owned())];
     assert_eq!(browser.press(ACCOUNT, &[("action", "logout")]).await.status, 403);
