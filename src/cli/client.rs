@@ -95,8 +95,8 @@ async fn is_known(Accounts { org, store, now }: &Accounts, id: &ClientId) -> any
 
 async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -> anyhow::Result<()> {
     let mut rows: BTreeMap<ClientId, Row> = BTreeMap::new();
-    for id in store.registered_clients(org, *now).await? {
-        rows.entry(id).or_default();
+    for registration in store.registrations(org, *now).await? {
+        rows.entry(registration.id).or_default();
     }
     for id in store.clients_holding(org).await? {
         rows.entry(id).or_default().holds_access = true;

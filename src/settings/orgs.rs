@@ -36,7 +36,8 @@ pub struct DynamicRegistration {
     pub initial_access_tokens: Vec<String>,
     /// The most registrations of the organization.
     pub max_clients: u32,
-    /// After how many hours a registration that nobody has used is forgotten.
+    /// After how many hours a registration that nobody has used is forgotten; where another one has no room, after ten
+    /// minutes.
     pub unused_hours: u32,
 }
 

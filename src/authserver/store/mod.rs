@@ -46,7 +46,7 @@ pub use error::StoreError;
 pub use grants::{GRANT_TAIL_SECONDS, Grant, MAX_GRANTS};
 pub use ids::{GrantId, StatusIndex, UserId};
 pub use refresh::{RETRY_SECONDS, RefreshToken, Rotated, Rotation};
-pub use registrations::{NewRegistration, Registered, Registration};
+pub use registrations::{KEEPS_ITS_PLACE, NewRegistration, Registered, Registration};
 pub use sessions::{MAX_SESSIONS, NewSession, Session};
 pub use status::{BLOCK_SIZE, Block, LIST_SIZE, StatusBits};
 pub use sweep::Swept;

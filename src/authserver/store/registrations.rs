@@ -15,6 +15,10 @@ const MAX_LISTED: usize = 100_000;
 /// How often the use of a client is noted, in seconds.
 const DAY: u64 = 86_400;
 
+/// How long a registration that nobody has used keeps its place where there is no other, in seconds: long enough for a
+/// person to sign in, and short enough that a stranger who registers as often as is allowed closes the door to nobody.
+pub const KEEPS_ITS_PLACE: u64 = 600;
+
 /// A client to be registered.
 #[derive(Clone, Debug)]
 pub struct NewRegistration {
@@ -45,8 +49,9 @@ pub struct Registration {
     pub created_at: UnixTime,
     /// When it is forgotten, unless it was used.
     pub expires_unused_at: UnixTime,
-    /// Whether it was: then it is forgotten when nothing of it lives and it was not used for long.
-    pub used: bool,
+    /// When it was last used, to the day, if it was: then it is forgotten when nothing of it lives and it was not used
+    /// for long.
+    pub used_at: Option<UnixTime>,
 }
 
 impl Registration {
@@ -60,7 +65,7 @@ impl Registration {
             access_token: row.digest("access_token")?,
             created_at: row.time("created_at")?,
             expires_unused_at: row.time("expires_unused_at")?,
-            used: row.optional_time("used_at")?.is_some(),
+            used_at: row.optional_time("used_at")?,
         })
     }
 }
@@ -75,7 +80,8 @@ pub enum Registered {
 }
 
 impl Store {
-    /// Registers a client, unless the organization has `most` already.
+    /// Registers a client, unless the organization has `most` already. Those that nobody used make room, the oldest first,
+    /// once they are [`KEEPS_ITS_PLACE`] seconds old.
     pub async fn register(
         &self,
         org: &OrgId,
@@ -91,21 +97,24 @@ impl Store {
         ] {
             writer.run(sql(text).bind(org.as_str()).bind(time(now))).await?;
         }
+        if !writer.has_room(org, most, now).await? {
+            writer.rollback().await?;
+            return Ok(Registered::TooMany);
+        }
         let insert = sql("INSERT INTO registrations \
-                          (org, id, metadata, secret, access_token, created_at, expires_unused_at) \
-                          SELECT $1, $2, $3, $4, $5, $6, $7 \
-                          WHERE (SELECT COUNT(*) FROM registrations WHERE org = $1) < $8")
+                          (org, id, metadata, secret, access_token, created_at, expires_unused_at, number) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, \
+                          (SELECT COALESCE(MAX(number), 0) + 1 FROM registrations WHERE org = $1))")
         .bind(org.as_str())
         .bind(registration.id.as_str())
         .bind(registration.metadata.as_str())
         .bind(registration.secret.map(|secret| secret.to_string()))
         .bind(registration.access_token.to_string())
         .bind(time(now))
-        .bind(time(registration.expires_unused_at))
-        .bind(i64::from(most));
-        let registered = writer.run(insert).await?;
+        .bind(time(registration.expires_unused_at));
+        writer.run(insert).await?;
         writer.commit().await?;
-        Ok(if registered == 1 { Registered::Done } else { Registered::TooMany })
+        Ok(Registered::Done)
     }
 
     /// The registered client.
@@ -123,14 +132,14 @@ impl Store {
     }
 
     /// Who is registered. Those that were never used and whose time is over are not.
-    pub async fn registered_clients(&self, org: &OrgId, now: UnixTime) -> Result<Vec<ClientId>, StoreError> {
-        let query = sql("SELECT id FROM registrations \
-                         WHERE org = $1 AND (used_at IS NOT NULL OR expires_unused_at > $2) ORDER BY id LIMIT 100001");
+    pub async fn registrations(&self, org: &OrgId, now: UnixTime) -> Result<Vec<Registration>, StoreError> {
+        let query = sql("SELECT id, metadata, secret, access_token, created_at, expires_unused_at, used_at \
+                         FROM registrations WHERE org = $1 AND (used_at IS NOT NULL OR expires_unused_at > $2) ORDER BY id LIMIT 100001");
         let rows = self.rows(query.bind(org.as_str()).bind(time(now))).await?;
         if rows.len() > MAX_LISTED {
             return Err(StoreError::TooMany("registrations"));
         }
-        rows.iter().map(|row| row.client("id")).collect()
+        rows.iter().map(Registration::read).collect()
     }
 
     /// Replaces metadata and secret (RFC 7592 §2.2). False: there is no such client.
@@ -183,6 +192,29 @@ impl Store {
 }
 
 impl Writer<'_> {
+    /// Makes room for one more registration, where it may; the organization is locked. False: there is none.
+    async fn has_room(&mut self, org: &OrgId, most: u32, now: UnixTime) -> Result<bool, StoreError> {
+        let count = sql("SELECT COUNT(*) AS count FROM registrations WHERE org = $1").bind(org.as_str());
+        let there = self.row(count).await?.map_or(Ok(0), |row| row.number("count"))?;
+        let missing = (there + 1).saturating_sub(u64::from(most));
+        if missing == 0 {
+            return Ok(true);
+        }
+        let mut gone = 0;
+        for text in [
+            "DELETE FROM consents WHERE org = $1 AND client IN \
+             (SELECT id FROM registrations WHERE org = $1 AND used_at IS NULL AND created_at <= $2 \
+             ORDER BY number LIMIT $3)",
+            "DELETE FROM registrations WHERE org = $1 AND id IN \
+             (SELECT id FROM registrations WHERE org = $1 AND used_at IS NULL AND created_at <= $2 \
+             ORDER BY number LIMIT $3)",
+        ] {
+            let oldest = sql(text).bind(org.as_str()).bind(time(now.minus(KEEPS_ITS_PLACE)));
+            gone = self.run(oldest.bind(i64::try_from(missing).unwrap_or(i64::MAX))).await?;
+        }
+        Ok(gone == missing)
+    }
+
     /// Notes, to the day, that a client was given something, so that it is not forgotten. For others than registered
     /// clients it does nothing.
     pub(super) async fn mark_used(&mut self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<(), StoreError> {

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::authserver::store::{Registered, sweep::MARGIN_SECONDS};
+use crate::authserver::store::{KEEPS_ITS_PLACE, Registered, sweep::MARGIN_SECONDS};
 
 contract![
     registrations_come_and_go,
     registrations_are_bounded,
     what_was_agreed_to_ends_with_its_client,
+    registrations_that_nobody_used_make_room,
     deleting_a_registration_revokes,
     an_assertion_is_claimed_once,
     revoking_a_client,
@@ -21,7 +22,7 @@ async fn registrations_come_and_go(database: &Database) {
     assert_eq!(store.register(&org(), &new, 10, NOW).await.unwrap(), Registered::Done);
     let known = store.registration(&org(), &id, NOW).await.unwrap().unwrap();
     assert_eq!((&known.id, &known.metadata, known.secret), (&id, &new.metadata, new.secret));
-    assert_eq!((known.access_token, known.created_at, known.used), (new.access_token, NOW, false));
+    assert_eq!((known.access_token, known.created_at, known.used_at), (new.access_token, NOW, None));
     assert_eq!(store.registration(&other_org(), &id, NOW).await.unwrap(), None);
     assert_eq!(store.registration(&org(), &client("dcr_2"), NOW).await.unwrap(), None);
 
@@ -34,7 +35,7 @@ async fn registrations_come_and_go(database: &Database) {
     mark_used(&store, &other_org(), &id, NOW).await;
     assert_eq!(store.registration(&org(), &id, new.expires_unused_at).await.unwrap(), None);
     mark_used(&store, &org(), &id, NOW).await;
-    assert!(store.registration(&org(), &id, NOW.plus(1000 * DAY)).await.unwrap().unwrap().used);
+    assert!(store.registration(&org(), &id, NOW.plus(1000 * DAY)).await.unwrap().unwrap().used_at.is_some());
 }
 
 async fn registrations_are_bounded(database: &Database) {
@@ -47,8 +48,10 @@ async fn registrations_are_bounded(database: &Database) {
     assert_eq!(registered.iter().filter(|one| **one == Registered::Done).count(), 5);
     let elsewhere = store.register(&other_org(), &new_registration("dcr_0"), 5, NOW).await.unwrap();
     assert_eq!(elsewhere, Registered::Done, "the bound is each organization's own");
-    assert_eq!(register(20, NOW.plus(DAY - 1)).await, Registered::TooMany);
-    assert_eq!(register(20, NOW.plus(DAY)).await, Registered::Done, "what nobody used makes room");
+    assert_eq!(register(20, NOW).await, Registered::TooMany);
+    assert_eq!(store.registrations(&org(), NOW).await.unwrap().len(), 5);
+    assert_eq!(register(20, NOW.plus(DAY)).await, Registered::Done, "what nobody used is forgotten");
+    assert_eq!(there(&store, org()).await, ["dcr_20"]);
     assert_eq!(store.register(&org(), &new_registration("dcr_30"), 0, NOW).await.unwrap(), Registered::TooMany);
 }
 
@@ -80,6 +83,51 @@ async fn what_was_agreed_to_ends_with_its_client(database: &Database) {
     assert_eq!(agreed().await, is(&["dcr_used", "dcr_swept"]));
     store.sweep("a", NOW.plus(2 * DAY + MARGIN_SECONDS)).await.unwrap();
     assert_eq!(agreed().await, is(&["dcr_used"]));
+}
+
+/// The registered clients, by identifier.
+async fn there(store: &Store, org: OrgId) -> Vec<String> {
+    let registrations = store.registrations(&org, NOW).await.unwrap();
+    registrations.iter().map(|registration| registration.id.to_string()).collect()
+}
+
+async fn registrations_that_nobody_used_make_room(database: &Database) {
+    let store = database.open().await;
+    let register = async |id: &str, most, now| store.register(&org(), &new_registration(id), most, now).await.unwrap();
+    // All in one second, and not in the order of their identifiers.
+    for id in ["dcr_5", "dcr_4", "dcr_3", "dcr_2"] {
+        assert_eq!(register(id, 5, NOW).await, Registered::Done);
+    }
+    assert_eq!(register("dcr_1", 5, NOW.plus(1)).await, Registered::Done);
+    assert_eq!(store.register(&other_org(), &new_registration("dcr_9"), 5, NOW).await.unwrap(), Registered::Done);
+    mark_used(&store, &org(), &client("dcr_5"), NOW).await;
+    let ada = user(&store, "ada").await;
+    for id in ["dcr_4", "dcr_3"] {
+        let code = NewCode { client: client(id), ..new_code(&ada, id) };
+        assert!(store.issue_code(&org(), &code, &[(resource(), consent("mcp:read"))]).await.unwrap());
+    }
+    let later = NOW.plus(KEEPS_ITS_PLACE);
+    assert_eq!(register("dcr_6", 5, NOW.plus(KEEPS_ITS_PLACE - 1)).await, Registered::TooMany, "somebody signs in");
+    assert_eq!(register("dcr_6", 5, later).await, Registered::Done);
+    assert_eq!(
+        there(&store, org()).await,
+        ["dcr_1", "dcr_2", "dcr_3", "dcr_5", "dcr_6"],
+        "the oldest that nobody used"
+    );
+    let agreed = store.consents(&org(), &ada.id).await.unwrap();
+    assert_eq!(agreed.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), ["dcr_3"], "nobody is left to use it");
+    assert_eq!(register("dcr_7", 5, later).await, Registered::Done);
+    assert_eq!(there(&store, org()).await, ["dcr_1", "dcr_2", "dcr_5", "dcr_6", "dcr_7"]);
+    // An administrator lowered the number: one goes for the new one, and one for each there are too many.
+    assert_eq!(register("dcr_8", 4, later).await, Registered::TooMany, "that of the next second keeps its place");
+    assert_eq!(
+        there(&store, org()).await,
+        ["dcr_1", "dcr_2", "dcr_5", "dcr_6", "dcr_7"],
+        "so nobody has gone for nothing"
+    );
+    assert_eq!(register("dcr_8", 4, later.plus(1)).await, Registered::Done);
+    assert_eq!(there(&store, org()).await, ["dcr_5", "dcr_6", "dcr_7", "dcr_8"]);
+    assert_eq!(there(&store, other_org()).await, ["dcr_9"]);
 }
 
 async fn deleting_a_registration_revokes(database: &Database) {

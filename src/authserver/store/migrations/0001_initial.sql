@@ -148,13 +148,14 @@ CREATE TABLE status_revoked (
 );
 CREATE INDEX status_revoked_by_expiry ON status_revoked (until);
 
--- used_at: the last use, to the day.
+-- number: counts the registrations of the organization. used_at: the last use, to the day.
 CREATE TABLE registrations (
     org TEXT NOT NULL,
     id TEXT NOT NULL,
     metadata TEXT NOT NULL,
     secret TEXT,
     access_token TEXT NOT NULL,
+    number BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     expires_unused_at BIGINT NOT NULL,
     used_at BIGINT,
