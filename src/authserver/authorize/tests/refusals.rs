@@ -217,6 +217,18 @@ async fn a_form_at_another_request_is_refused_like_that_request() {
     assert_eq!(scene.consents(&ada).await, 0);
 }
 
+/// What it says of a name that leads inside is what it says of one that leads nowhere.
+#[tokio::test]
+async fn a_page_tells_nothing_of_the_network_inside() {
+    let scene = Scene::new();
+    let page = scene.world.get(&url("web", &[("client_id", "https://127.0.0.1/client.json")])).await;
+    assert_page(
+        &page,
+        400,
+        "The client cannot be used: its document cannot be fetched: its host has no public address.",
+    );
+}
+
 /// Who makes the application reads why, on the page and in the log of whoever runs this.
 #[tokio::test]
 async fn a_document_that_is_refused_is_told_why() {

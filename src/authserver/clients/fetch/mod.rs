@@ -47,15 +47,16 @@ const MAX_ADDRESSES: usize = 32;
 /// The longest response head. What is read ahead of it is bounded by the same.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Why a document cannot be had. The words are for the administrator's log and for people who look at their own client;
-/// none tells a stranger what is inside the network.
+/// Why a document cannot be had. The words are for people who look at their own client; none tells a stranger what is
+/// inside the network, so a name that is not known and one of an address in there have the same. The log tells them
+/// apart by [`FetchError::reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
     /// The host has no address, or its name server does not answer.
-    #[error("its host has no address")]
+    #[error("its host has no public address")]
     Resolve,
     /// An address of the host is not one of the public internet.
-    #[error("its host has an address that is not public")]
+    #[error("its host has no public address")]
     SpecialUse,
     /// Nobody accepts a connection, or no certificate of it is trusted.
     #[error("its host does not answer over TLS with a certificate that is trusted")]

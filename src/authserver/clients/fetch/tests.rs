@@ -125,6 +125,22 @@ async fn special_use_addresses_are_never_connected_to() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// Whoever names a host of the network inside learns nothing about it: there is such a name, or there is none.
+#[tokio::test]
+async fn names_of_the_network_inside_look_like_no_names() {
+    let mut told = Vec::new();
+    for (name, answers) in [("there", &[&[LOOPBACK][..]][..]), ("empty", &[&[]]), ("not there", &[])] {
+        let settings = ClientDocuments::default();
+        let result =
+            fetcher(&Names::new(answers)).get(&url("https://app.ns.svc.cluster.local/c"), MAX, &settings).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.to_string(), "its host has no public address", "{name}");
+        assert!(error.is_passing(), "{name}: so that they are told alike where they come from a jwks_uri");
+        told.push(error.reason());
+    }
+    assert_eq!(told, ["fetch_special_use", "fetch_resolve", "fetch_resolve"], "the log tells them apart");
+}
+
 #[tokio::test]
 async fn one_bad_address_spoils_the_name() {
     let origin = Origin::start(Answer::json(&json!({}))).await;
