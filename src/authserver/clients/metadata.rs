@@ -46,6 +46,9 @@ pub(crate) enum MetadataError {
     /// No redirect URI, or too many.
     #[error("redirect_uris must hold 1 to {MAX_REDIRECT_URIS} redirect URIs")]
     RedirectUris,
+    /// Neither of the two kinds of OpenID Connect Dynamic Client Registration §2.
+    #[error("application_type must be native or web")]
+    ApplicationType,
     /// A web page that is none.
     #[error("{0} must be an http or https URL")]
     WebPage(&'static str),
@@ -121,7 +124,7 @@ pub(super) struct Metadata {
     pub(super) keys: Option<Keys>,
     pub(super) scope: Option<ScopeSet>,
     pub(super) uri: Option<String>,
-    pub(super) application_type: Option<String>,
+    pub(super) application_type: Option<&'static str>,
 }
 
 /// The members of one JSON object.
@@ -133,12 +136,15 @@ impl Members {
         json::object(bytes).map(Self).map_err(MetadataError::Json)
     }
 
+    /// Whether it is there, whatever it holds.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
+    /// What a member says. Null is the same as leaving it out (RFC 7592 §2.2), and so is the empty text, which some
+    /// clients send for what they do not have.
     fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.0.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
 
     /// A member that is a text.
@@ -185,7 +191,7 @@ impl Metadata {
             keys: keys(members)?,
             scope: scope(members)?,
             uri: members.web_page("client_uri")?.map(str::to_owned),
-            application_type: members.text("application_type")?.map(str::to_owned),
+            application_type: application_type(members)?,
         })
     }
 
@@ -261,6 +267,12 @@ fn method(members: &Members) -> Result<Option<Method>, MetadataError> {
     let Some(word) = members.text("token_endpoint_auth_method")? else { return Ok(None) };
     let unknown = MetadataError::Method("must be none, client_secret_basic, client_secret_post or private_key_jwt");
     Method::parse(word).map(Some).ok_or(unknown)
+}
+
+fn application_type(members: &Members) -> Result<Option<&'static str>, MetadataError> {
+    let Some(word) = members.text("application_type")? else { return Ok(None) };
+    let kind = ["native", "web"].into_iter().find(|kind| *kind == word);
+    kind.map(Some).ok_or(MetadataError::ApplicationType)
 }
 
 fn keys(members: &Members) -> Result<Option<Keys>, MetadataError> {

@@ -115,6 +115,9 @@ fn vs_code() {
 #[case::id_number(json!({"client_id": 1}), MetadataError::Member("client_id").into())]
 #[case::secret(json!({"client_secret": "s"}), DocumentError::Secret("client_secret"))]
 #[case::no_secret(json!({"client_secret": null}), DocumentError::Secret("client_secret"))]
+#[case::empty_secret(json!({"client_secret": ""}), DocumentError::Secret("client_secret"))]
+#[case::null_id(json!({"client_id": null}), MetadataError::Missing("client_id").into())]
+#[case::no_name(json!({"client_name": ""}), MetadataError::Missing("client_name").into())]
 #[case::expiry(json!({"client_secret_expires_at": 0}), DocumentError::Secret("client_secret_expires_at"))]
 #[case::basic(
     json!({"token_endpoint_auth_method": "client_secret_basic"}), DocumentError::SharedSecret("client_secret_basic")
@@ -156,6 +159,9 @@ fn what_a_document_may_say() {
     assert_eq!(public.authentication, Authentication::None);
     let limited = with(json!({"scope": "mcp:read"})).unwrap();
     assert_eq!(limited.scopes, ScopeLimit::Only(ScopeSet::parse("mcp:read").unwrap()));
+    let empty =
+        json!({"client_uri": null, "logo_uri": "", "token_endpoint_auth_method": null, "jwks": null, "scope": ""});
+    assert_eq!(with(empty).unwrap(), read(&minimal()).unwrap());
     let both = with(json!({"grant_types": ["authorization_code", "client_credentials"]})).unwrap();
     assert!(!both.grants.client_credentials, "only for clients an administrator vouches for");
 }

@@ -25,7 +25,6 @@ fn rfc7591_2_defaults() {
 
 #[rstest]
 #[case::name_number(json!({"client_name": 1}), MetadataError::Member("client_name"))]
-#[case::name_empty(json!({"client_name": ""}), MetadataError::Member("client_name"))]
 #[case::name_invisible(json!({"client_name": "\u{200b}\n "}), MetadataError::Member("client_name"))]
 #[case::name_long(json!({"client_name": "a".repeat(129)}), MetadataError::Member("client_name"))]
 #[case::no_uris(json!({"redirect_uris": []}), MetadataError::RedirectUris)]
@@ -51,7 +50,10 @@ fn rfc7591_2_defaults() {
 #[case::keys_http(json!({"jwks_uri": "http://127.0.0.1/k"}), MetadataError::JwksUri(UrlError::NotHttps))]
 #[case::keys_number(json!({"jwks_uri": 1}), MetadataError::Member("jwks_uri"))]
 #[case::keys_none(json!({"jwks": {"keys": []}}), MetadataError::Jwks)]
-#[case::keys_null(json!({"jwks": null}), MetadataError::Jwks)]
+#[case::keys_text(json!({"jwks": "x"}), MetadataError::Jwks)]
+#[case::kind(json!({"application_type": "<script>"}), MetadataError::ApplicationType)]
+#[case::kind_in_capitals(json!({"application_type": "Native"}), MetadataError::ApplicationType)]
+#[case::kind_number(json!({"application_type": 1}), MetadataError::Member("application_type"))]
 #[case::keys_unusable(json!({"jwks": {"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}}), MetadataError::Jwks)]
 #[case::keys_many(json!({"jwks": {"keys": vec![ec_key(); 17]}}), MetadataError::Jwks)]
 #[case::keys_symmetric(json!({"jwks": {"keys": [{"kty": "oct", "k": "AA"}]}}), MetadataError::PrivateKey)]
@@ -61,11 +63,37 @@ fn rfc7591_2_refused(#[case] change: Value, #[case] error: MetadataError) {
 }
 
 #[rstest]
+fn rfc7592_2_2_null_and_empty_are_left_out(
+    #[values(
+        "client_name",
+        "client_uri",
+        "logo_uri",
+        "tos_uri",
+        "policy_uri",
+        "grant_types",
+        "response_types",
+        "token_endpoint_auth_method",
+        "application_type",
+        "scope",
+        "jwks",
+        "jwks_uri"
+    )]
+    member: &str,
+    #[values(Value::Null, json!(""))] nothing: Value,
+) {
+    let bare = json!({"redirect_uris": ["https://a.example/cb"]});
+    let mut empty = bare.clone();
+    empty[member] = nothing;
+    let read = |object: &Value| Metadata::read(&Members::parse(object.to_string().as_bytes()).unwrap());
+    assert_eq!(read(&empty), read(&bare));
+    assert!(read(&bare).is_ok());
+}
+
+#[rstest]
 #[case("client_secret_jwt")]
 #[case("tls_client_auth")]
 #[case("self_signed_tls_client_auth")]
 #[case("None")]
-#[case("")]
 fn methods_that_are_not_built(#[case] method: &str) {
     assert!(matches!(with(json!({"token_endpoint_auth_method": method})), Err(MetadataError::Method(_))));
 }

@@ -155,6 +155,7 @@ async fn row_68_each_scheme(#[case] uri: &str) {
 #[case(json!({"redirect_uris": ["https://a.example/"], "jwks_uri": "http://169.254.169.254/"}), "invalid_client_metadata")]
 #[case(json!({"redirect_uris": ["https://a.example/"], "logo_uri": "javascript:alert(1)"}), "invalid_client_metadata")]
 #[case(json!({"redirect_uris": ["https://a.example/"], "scope": "a\tb"}), "invalid_client_metadata")]
+#[case(json!({"redirect_uris": ["https://a.example/"], "application_type": "<script>"}), "invalid_client_metadata")]
 #[case(json!([]), "invalid_client_metadata")]
 #[tokio::test]
 async fn rfc7591_3_2_2_errors(#[case] body: Value, #[case] error: &str) {
