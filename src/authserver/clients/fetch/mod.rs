@@ -21,7 +21,7 @@ use ::url::Host;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -258,6 +258,7 @@ fn request(url: &HttpsUrl) -> Result<Request<Empty<Bytes>>, FetchError> {
     Request::get(url.target())
         .header(HOST, url.authority())
         .header(ACCEPT, "application/json")
+        .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, concat!("lumoauth/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::new())
