@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum, error::ErrorKind, parser::ValueSource};
 use jiff::Timestamp;
 use lumoauth_core::UnixTime;
 use prometheus_client::metrics::counter::Counter;
@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub(super) struct AccountsArgs {
+struct Flags {
     /// Organization [default, with --data: default]
     #[arg(long, env = "LUMOAUTH_ORG", value_name = "ORG", value_parser = org, required_unless_present = "data")]
     org: Option<OrgId>,
@@ -25,8 +25,45 @@ pub(super) struct AccountsArgs {
     #[arg(long, env = "LUMOAUTH_CONFIG", value_name = "FILE", default_value = "/etc/lumoauth/config.yaml")]
     config: PathBuf,
     /// Data directory of `lumoauth local`, to be used instead
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Which storage and which organization. What is written on the command line wins over the environment, which an image
+/// or a profile may have set for other commands.
+#[derive(Debug)]
+pub(super) struct AccountsArgs {
+    flags: Flags,
+    /// What named the organization, if it was named.
+    org_by: &'static str,
+}
+
+impl Args for AccountsArgs {
+    fn augment_args(command: Command) -> Command {
+        Flags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Flags::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for AccountsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let is_written = |flag: &str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+        // To clap, a flag whose variable is set was given: it would blame somebody who wrote --data alone for --config.
+        if is_written("data") && is_written("config") {
+            let told = "the argument '--data <DIR>' cannot be used with '--config <FILE>'\n";
+            return Err(Error::raw(ErrorKind::ArgumentConflict, told));
+        }
+        let org_by = if is_written("org") { "--org " } else { "LUMOAUTH_ORG=" };
+        Ok(Self { flags: Flags::from_arg_matches(matches)?, org_by })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 fn org(text: &str) -> Result<OrgId, String> {
@@ -42,12 +79,13 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub(super) async fn open(arguments: AccountsArgs) -> anyhow::Result<Self> {
-        let AccountsArgs { org, config, data } = arguments;
+        let AccountsArgs { flags: Flags { org, config, data }, org_by } = arguments;
         let storage = match data {
             None => Settings::load(&config).context("write --config FILE or --data DIR")?.storage,
             Some(directory) => {
                 if let Some(org) = org.as_ref().filter(|org| org.as_str() != local::ORG) {
-                    anyhow::bail!("--org {org}: lumoauth local has one organization, {}: leave --org out", local::ORG);
+                    let one = local::ORG;
+                    anyhow::bail!("{org_by}{org}: lumoauth local has one organization, {one}: write --org {one}");
                 }
                 let path = local::database(&directory);
                 // Made by mistake in the wrong directory, a database would look like one without users.
@@ -65,7 +103,7 @@ impl Accounts {
     }
 }
 
-/// How a list is written.
+/// How a list is written: for programs, or as a table with more columns.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Output {
     Json,
@@ -118,6 +156,43 @@ pub(super) fn rfc3339(time: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
+    /// Reads a command line where the environment has a configuration, and the organization that `cargo` sets.
+    fn read(arguments: &[&str]) -> Result<AccountsArgs, Error> {
+        let command = AccountsArgs::augment_args(Command::new("lumoauth"));
+        let command = command.mut_arg("config", |config| config.env("CARGO_MANIFEST_DIR"));
+        let command = command.mut_arg("org", |org| org.env("CARGO_PKG_NAME"));
+        let matches = command.try_get_matches_from([&["lumoauth"], arguments].concat())?;
+        AccountsArgs::from_arg_matches(&matches)
+    }
+
+    #[rstest]
+    #[case(&[])]
+    #[case(&["--data", "d"])]
+    #[case(&["--config", "c"])]
+    fn the_environment_is_in_nobodys_way(#[case] arguments: &[&str]) {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the environment has a configuration");
+        let flags = read(arguments).unwrap().flags;
+        assert_eq!(flags.data.is_some(), arguments.contains(&"--data"));
+        assert_eq!(flags.config.to_str() == Some("c"), arguments.contains(&"--config"));
+    }
+
+    #[test]
+    fn two_storages_are_none() {
+        let error = read(&["--data", "d", "--config", "c"]).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::ArgumentConflict, 2));
+        assert!(error.to_string().contains("cannot be used with"), "{error}");
+    }
+
+    #[rstest]
+    #[case(&["--data", "d"], "LUMOAUTH_ORG=lumoauth: ")]
+    #[case(&["--data", "d", "--org", "acme"], "--org acme: ")]
+    #[tokio::test]
+    async fn an_organization_that_local_has_not(#[case] arguments: &[&str], #[case] blamed: &str) {
+        let error = Accounts::open(read(arguments).unwrap()).await.err().unwrap().to_string();
+        assert!(error.starts_with(blamed) && error.ends_with("write --org default"), "{error}");
+    }
 
     #[test]
     fn tables_are_aligned() {
