@@ -107,6 +107,8 @@ const LONG: &str = "the password is too long: use at most 1024 bytes";
 #[case::disable_nobody("user disable bob --org acme", b"", 1, "user bob not found in organization acme")]
 #[case::enable_nobody("user enable bob --org acme", b"", 1, "user bob not found in organization acme")]
 #[case::of_another_org("user disable alice --org other", b"", 1, "user alice not found in organization other")]
+#[case::groups_of_nobody("user set-groups bob --org acme --group a", b"", 1, "user bob not found in organization acme")]
+#[case::groups_with_an_empty_one("user set-groups alice --org acme --group ", b"", 2, "a group is 1 to 128 bytes")]
 #[case::password_of_nobody("user passwd bob --org acme", b"", 1, "user bob not found in organization acme")]
 #[case::no_password("user add bob --org acme --password-stdin", b"", 1, SHORT)]
 #[case::empty_line("user add bob --org acme --password-stdin", b"\n", 1, SHORT)]
@@ -164,6 +166,8 @@ fn what_is_done_is_told_and_audited() {
     let (user, client) = ("of organization acme", "client mcpc_a of organization acme");
     for (arguments, input, told, outcome) in [
         ("user passwd alice --org acme --password-stdin", stdin.as_str(), "has a new password", "password_set"),
+        ("user set-groups alice --org acme --group a --group b", "", "is in a, b", "groups_set"),
+        ("user set-groups alice --org acme", "", "is in no group", "groups_set"),
         ("user disable alice --org acme", "", "disabled", "disabled"),
         ("user disable alice --org acme", "", "disabled", "disabled"),
         ("user enable alice --org acme", "", "enabled", "enabled"),

@@ -25,6 +25,12 @@ const ADD_EXAMPLES: &str = "Examples:
   kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- lumoauth user add alice --org acme
   kubectl exec -i -n lumoauth-system deploy/lumoauth-authserver -- lumoauth user add alice --org acme --password-stdin < password.txt";
 
+const GROUPS_EXAMPLES: &str = "Examples:
+  lumoauth user set-groups alice --org acme --group finance --group on-call
+  lumoauth user set-groups alice --org acme        alice is in no group any more
+
+Tokens that were issued before keep their scopes until they expire.";
+
 const EXAMPLES: &str = "Examples:
   lumoauth user list --org acme
   lumoauth user add alice --org acme --group finance
@@ -63,6 +69,18 @@ enum UserCommand {
         accounts: AccountsArgs,
         #[command(flatten)]
         password: PasswordArgs,
+    },
+    /// Replace the groups of a user; it counts from the next consent and the next refresh of a token on
+    #[command(after_help = GROUPS_EXAMPLES)]
+    SetGroups {
+        /// Who
+        #[arg(value_parser = name)]
+        name: UserName,
+        #[command(flatten)]
+        accounts: AccountsArgs,
+        /// A group, as grants of McpServers name it; may be repeated. Without this the user is in none
+        #[arg(long = "group", value_name = "GROUP", value_parser = group)]
+        groups: Vec<String>,
     },
     /// List the users
     List {
@@ -155,6 +173,15 @@ pub(super) async fn run(UserArgs { command }: UserArgs) -> anyhow::Result<()> {
             audit(&accounts, &user.id, "password_set");
             done(&name, &accounts, "has a new password")?;
             chosen.tell()
+        }
+        UserCommand::SetGroups { name, accounts, groups } => {
+            let accounts = Accounts::open(accounts).await?;
+            let user = find(&accounts, &name).await?;
+            accounts.store.set_groups(&accounts.org, &user.id, &groups).await?;
+            audit(&accounts, &user.id, "groups_set");
+            let what =
+                if groups.is_empty() { "is in no group".to_owned() } else { format!("is in {}", groups.join(", ")) };
+            done(&name, &accounts, &what)
         }
         UserCommand::List { accounts, output } => list(accounts, output).await,
         UserCommand::Disable { name, accounts } => set_disabled(name, accounts, true).await,

@@ -135,6 +135,12 @@ impl Store {
         Ok(users)
     }
 
+    /// Replaces the groups: whatever is granted from then on looks at them. False: there is no such user.
+    pub async fn set_groups(&self, org: &OrgId, id: &UserId, groups: &[String]) -> Result<bool, StoreError> {
+        let query = sql("UPDATE users SET member_of = $3 WHERE org = $1 AND id = $2");
+        Ok(self.run(query.bind(org.as_str()).bind(id.as_str()).bind(json(groups))).await? == 1)
+    }
+
     /// Sets a password, ends the user's sessions and forgets the devices. False: there is no such user.
     pub async fn set_password(
         &self,

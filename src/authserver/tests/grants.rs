@@ -358,6 +358,24 @@ async fn every_refresh_asks_again() {
     people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
 }
 
+/// Who leaves a group loses what it may do, and who comes back has it again.
+#[tokio::test]
+async fn groups_count_at_every_refresh() {
+    let mut people = Scene::new().await;
+    let (_, refresh) = people.tokens().await;
+    let mut spec = invoices();
+    spec["grants"] = json!([{"groups": ["finance"], "scopes": ["mcp:write"]}]);
+    people.world.put_server(server("acme", "invoices", &spec));
+    people.world.publish();
+    people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+    let (store, ada) = (&people.world.store, &people.ada.id);
+    assert!(store.set_groups(&acme(), ada, &["staff".to_owned(), "finance".to_owned()]).await.unwrap());
+    let (access, refresh) = tokens_of(&people.refresh(&refresh, &[]).await);
+    assert_eq!(claims(&access)["scope"], "mcp:write");
+    assert!(store.set_groups(&acme(), ada, &[]).await.unwrap());
+    people.refresh(&refresh, &[]).await.assert_error(400, "invalid_grant");
+}
+
 #[tokio::test]
 async fn a_disabled_client_gets_nothing() {
     let people = Scene::new().await;

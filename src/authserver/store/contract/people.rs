@@ -6,6 +6,7 @@ use crate::authserver::store::{AddUser, MAX_SESSIONS, UserId};
 contract![
     names_are_taken_once,
     users_are_found_in_their_organization,
+    groups_are_replaced,
     a_new_password_ends_sessions,
     a_login_does_not_undo_a_new_password,
     sessions_begin_and_end,
@@ -43,6 +44,19 @@ async fn users_are_found_in_their_organization(database: &Database) {
     assert_eq!(store.users(&other_org()).await.unwrap(), []);
     assert_eq!(store.user(&org(), &UserId::generate().unwrap()).await.unwrap(), None);
     assert_eq!(store.user_by_name(&org(), &UserName::parse("ad").unwrap()).await.unwrap(), None);
+}
+
+async fn groups_are_replaced(database: &Database) {
+    let store = database.open().await;
+    let (ada, bob) = (user(&store, "ada").await, user(&store, "bob").await);
+    for groups in [&["finance".to_owned(), "q\"ä,".to_owned()][..], &[]] {
+        assert!(!store.set_groups(&other_org(), &ada.id, groups).await.unwrap());
+        assert!(!store.set_groups(&org(), &UserId::generate().unwrap(), groups).await.unwrap());
+        assert_ne!(store.user(&org(), &ada.id).await.unwrap().unwrap().groups, groups);
+        assert!(store.set_groups(&org(), &ada.id, groups).await.unwrap());
+        assert_eq!(store.user(&org(), &ada.id).await.unwrap(), Some(User { groups: groups.to_vec(), ..ada.clone() }));
+    }
+    assert_eq!(store.user(&org(), &bob.id).await.unwrap(), Some(bob));
 }
 
 async fn a_new_password_ends_sessions(database: &Database) {
