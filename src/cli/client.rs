@@ -1,12 +1,16 @@
 //! `lumoauth client`.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+};
 
 use clap::{Args, Subcommand};
-use lumoauth_core::ClientId;
-use serde::Serialize;
+use lumoauth_core::{ClientId, RedirectUri};
+use serde::{Deserialize, Serialize};
 
-use super::accounts::{Accounts, AccountsArgs, Output, print};
+use super::accounts::{Accounts, AccountsArgs, Output, print, rfc3339};
+use crate::authserver::store::Registration;
 
 const EXAMPLES: &str = "Examples:
   lumoauth client list --org acme
@@ -60,6 +64,43 @@ struct Row {
     kind: &'static str,
     holds_access: bool,
     disabled: bool,
+    #[serde(flatten)]
+    dynamic: Option<Dynamic>,
+}
+
+/// What only dynamic clients have.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dynamic {
+    /// What it calls itself.
+    name: Option<String>,
+    /// Where it lets people be sent: hosts, and schemes of its own.
+    redirects: BTreeSet<String>,
+    created: String,
+    /// To the day.
+    last_used: Option<String>,
+}
+
+/// The members of a registration's metadata that are listed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    client_name: Option<String>,
+    redirect_uris: Vec<String>,
+}
+
+impl From<&Registration> for Dynamic {
+    fn from(registration: &Registration) -> Self {
+        // It is ours, and was read before it was stored; what cannot be read lists as nothing.
+        let metadata: Metadata = serde_json::from_str(&registration.metadata).unwrap_or_default();
+        let uris = metadata.redirect_uris.iter().filter_map(|uri| RedirectUri::parse(uri).ok());
+        Self {
+            name: metadata.client_name,
+            redirects: uris.map(|uri| uri.destination().into_owned()).collect(),
+            created: rfc3339(registration.created_at),
+            last_used: registration.used_at.map(rfc3339),
+        }
+    }
 }
 
 pub(super) async fn run(ClientArgs { command }: ClientArgs) -> anyhow::Result<()> {
@@ -96,7 +137,7 @@ async fn is_known(Accounts { org, store, now }: &Accounts, id: &ClientId) -> any
 async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -> anyhow::Result<()> {
     let mut rows: BTreeMap<ClientId, Row> = BTreeMap::new();
     for registration in store.registrations(org, *now).await? {
-        rows.entry(registration.id).or_default();
+        rows.entry(registration.id.clone()).or_default().dynamic = Some(Dynamic::from(&registration));
     }
     for id in store.clients_holding(org).await? {
         rows.entry(id).or_default().holds_access = true;
@@ -107,9 +148,29 @@ async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -
         }
     }
     let rows: Vec<Row> = rows.into_iter().map(|(id, row)| Row { kind: kind(&id), id: id.to_string(), ..row }).collect();
-    print(&rows, output, ["CLIENT ID", "KIND", "HOLDS ACCESS", "DISABLED"], |row| {
-        [row.id.clone(), row.kind.to_owned(), row.holds_access.to_string(), row.disabled.to_string()]
+    let narrow =
+        |row: &Row| [row.id.clone(), row.kind.to_owned(), row.holds_access.to_string(), row.disabled.to_string()];
+    let names = ["CLIENT ID", "KIND", "HOLDS ACCESS", "DISABLED"];
+    if !matches!(output, Some(Output::Wide)) {
+        return print(&rows, output, names, narrow);
+    }
+    let [id, kind, holds, disabled] = names;
+    let names = [id, kind, holds, disabled, "NAME", "REDIRECTS", "CREATED", "LAST USED"];
+    print(&rows, output, names, |row| {
+        let [id, kind, holds, disabled] = narrow(row);
+        let [name, redirects, created, used] = wide(row.dynamic.as_ref());
+        [id, kind, holds, disabled, name, redirects, created, used]
     })
+}
+
+/// The columns that only dynamic clients fill.
+fn wide(dynamic: Option<&Dynamic>) -> [String; 4] {
+    let none = || "<none>".to_owned();
+    let Some(Dynamic { name, redirects, created, last_used }) = dynamic else {
+        return [none(), none(), none(), none()];
+    };
+    let redirects: Vec<_> = redirects.iter().map(String::as_str).collect();
+    [name.clone().unwrap_or_else(none), redirects.join(","), created.clone(), last_used.clone().unwrap_or_else(none)]
 }
 
 /// How the client became known: its identifier says so.
@@ -124,7 +185,47 @@ fn kind(id: &ClientId) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authserver::artefact::Digest;
+    use lumoauth_core::UnixTime;
     use rstest::rstest;
+    use serde_json::json;
+
+    fn registration(metadata: &serde_json::Value, used_at: Option<UnixTime>) -> Registration {
+        Registration {
+            id: ClientId::parse("dcr_0123456789abcdef01234567").unwrap(),
+            metadata: metadata.to_string(),
+            secret: None,
+            access_token: Digest::of("x"),
+            created_at: UnixTime(0),
+            expires_unused_at: UnixTime(1),
+            used_at,
+        }
+    }
+
+    #[test]
+    fn what_a_dynamic_client_says_of_itself() {
+        let uris = ["https://b.example/1", "https://b.example/2", "http://127.0.0.1/cb", "com.example.app:/cb"];
+        let known = registration(&json!({"client_name": "App", "redirect_uris": uris}), Some(UnixTime(86_400)));
+        let seen = wide(Some(&Dynamic::from(&known)));
+        let redirects = "127.0.0.1,b.example,com.example.app:";
+        assert_eq!(seen, ["App", redirects, "1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z"]);
+        let bare = wide(Some(&Dynamic::from(&registration(&json!({"redirect_uris": ["https://a.example/"]}), None))));
+        assert_eq!(bare, ["<none>", "a.example", "1970-01-01T00:00:00Z", "<none>"]);
+        assert_eq!(wide(None), ["<none>"; 4]);
+    }
+
+    #[test]
+    fn programs_read_it_flat() {
+        let dynamic = Dynamic::from(&registration(&json!({"redirect_uris": ["https://a.example/"]}), None));
+        let row = Row { id: "dcr_1".to_owned(), kind: "Dynamic", dynamic: Some(dynamic), ..Row::default() };
+        let expected = json!({
+            "id": "dcr_1", "kind": "Dynamic", "holdsAccess": false, "disabled": false, "name": null,
+            "redirects": ["a.example"], "created": "1970-01-01T00:00:00Z", "lastUsed": null,
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+        let other = serde_json::to_value(Row { kind: "Document", ..Row::default() }).unwrap();
+        assert_eq!(other, json!({"id": "", "kind": "Document", "holdsAccess": false, "disabled": false}));
+    }
 
     #[rstest]
     #[case("https://app.example/client.json", "Document")]
