@@ -12,10 +12,23 @@ use serde::{Deserialize, Serialize};
 use super::accounts::{Accounts, AccountsArgs, Output, print, rfc3339};
 use crate::authserver::store::Registration;
 
+const LIST_EXAMPLES: &str = "Examples:
+  lumoauth client list --org acme
+  lumoauth client list --org acme -o wide          what dynamic clients are called, and since when
+  lumoauth client list --data ./.lumoauth          for `lumoauth local`";
+
+const DISABLE_EXAMPLES: &str = "Examples:
+  lumoauth client disable https://app.example/client.json --org acme
+  lumoauth client disable dcr_0123456789abcdef01234567 --org acme";
+
+const ENABLE_EXAMPLES: &str = "Examples:
+  lumoauth client enable https://app.example/client.json --org acme";
+
 const EXAMPLES: &str = "Examples:
   lumoauth client list --org acme
   lumoauth client disable https://app.example/client.json --org acme
-  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- lumoauth client list --org acme";
+  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- \\
+    lumoauth client list --org acme";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -27,14 +40,16 @@ pub(super) struct ClientArgs {
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
     /// List the clients that registered themselves, hold access, or are disabled; McpClients are listed by kubectl
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         #[command(flatten)]
         accounts: AccountsArgs,
-        /// How
+        /// Format, instead of a table; wide is a table that also tells what dynamic clients say of themselves
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
     /// Disable a client of any kind: it gets nothing more, and every token it holds is refused within seconds
+    #[command(after_help = DISABLE_EXAMPLES)]
     Disable {
         /// client_id: mcpc_..., dcr_... or the URL of its document
         #[arg(value_parser = client)]
@@ -43,6 +58,7 @@ enum ClientCommand {
         accounts: AccountsArgs,
     },
     /// Enable a client again; what it held stays revoked
+    #[command(after_help = ENABLE_EXAMPLES)]
     Enable {
         /// client_id
         #[arg(value_parser = client)]

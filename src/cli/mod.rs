@@ -84,7 +84,7 @@ impl Command {
 const LOCAL_EXAMPLES: &str = "Examples:
   lumoauth local                                        the demo, with a walk-through to paste
   lumoauth local --protect http://127.0.0.1:8000/mcp    guard a server that runs already
-  lumoauth local --dir manifests/                       the McpServers and McpClients of a directory, as on a cluster
+  lumoauth local --dir manifests/                       the YAML of a directory, as on a cluster
 
 Everything listens on loopback. A resourceUri that is not on loopback is served as http://127.0.0.1:16080<path>,
 the next as 16081, and so on. An edited manifest is enforced at once.";
@@ -316,5 +316,32 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command below `command` that does something, with how it is called.
+    fn leaves(command: &clap::Command, called: &str) -> Vec<(String, clap::Command)> {
+        let called = format!("{called}{}", command.get_name());
+        let mut below = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        if below.peek().is_none() {
+            return vec![(called, command.clone())];
+        }
+        below.flat_map(|command| leaves(command, &format!("{called} "))).collect()
+    }
+
+    /// The help wraps what is longer than its lines: a wrapped command cannot be pasted.
+    #[test]
+    fn every_command_has_examples_to_paste() {
+        let mut command = Cli::command();
+        command.build();
+        let leaves = leaves(&command, "");
+        assert!(leaves.len() >= 14, "{}", leaves.len());
+        for (called, mut command) in leaves {
+            let written = command.get_after_help().unwrap_or_else(|| panic!("{called}: no examples")).to_string();
+            let shown = command.render_help().to_string();
+            assert!(written.starts_with("Examples:\n  ") && written.contains(&called), "{called}: {written}");
+            for line in written.lines().filter(|line| line.starts_with("  ")) {
+                assert!(shown.lines().any(|shown| shown == line), "{called}: {line}");
+            }
+        }
     }
 }

@@ -19,11 +19,17 @@ const MAX_GROUP_BYTES: usize = 128;
 const MAX_INPUT_BYTES: u64 = 4096;
 
 const ADD_EXAMPLES: &str = "Examples:
-  lumoauth user add alice --org acme                            with a new password, which is printed once
+  lumoauth user add alice --org acme               with a new password, which is printed once
   lumoauth user add alice --org acme --group finance --group on-call
-  lumoauth user add alice --data ./.lumoauth                    for `lumoauth local`
-  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- lumoauth user add alice --org acme
-  kubectl exec -i -n lumoauth-system deploy/lumoauth-authserver -- lumoauth user add alice --org acme --password-stdin < password.txt";
+  lumoauth user add alice --data ./.lumoauth       for `lumoauth local`
+  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- \\
+    lumoauth user add alice --org acme
+  kubectl exec -i -n lumoauth-system deploy/lumoauth-authserver -- \\
+    lumoauth user add alice --org acme --password-stdin < password.txt";
+
+const PASSWD_EXAMPLES: &str = "Examples:
+  lumoauth user passwd alice --org acme            makes a new password and prints it once
+  lumoauth user passwd alice --org acme --password-stdin < password.txt";
 
 const GROUPS_EXAMPLES: &str = "Examples:
   lumoauth user set-groups alice --org acme --group finance --group on-call
@@ -31,11 +37,22 @@ const GROUPS_EXAMPLES: &str = "Examples:
 
 Tokens that were issued before keep their scopes until they expire.";
 
+const LIST_EXAMPLES: &str = "Examples:
+  lumoauth user list --org acme
+  lumoauth user list --org acme -o json";
+
+const DISABLE_EXAMPLES: &str = "Examples:
+  lumoauth user disable alice --org acme";
+
+const ENABLE_EXAMPLES: &str = "Examples:
+  lumoauth user enable alice --org acme";
+
 const EXAMPLES: &str = "Examples:
   lumoauth user list --org acme
   lumoauth user add alice --org acme --group finance
   lumoauth user disable alice --org acme
-  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- lumoauth user add alice --org acme";
+  kubectl exec -n lumoauth-system deploy/lumoauth-authserver -- \\
+    lumoauth user add alice --org acme";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,6 +78,7 @@ enum UserCommand {
         password: PasswordArgs,
     },
     /// Set a new password; the user is signed out everywhere, and what the user allowed stays
+    #[command(after_help = PASSWD_EXAMPLES)]
     Passwd {
         /// Who
         #[arg(value_parser = name)]
@@ -83,14 +101,16 @@ enum UserCommand {
         groups: Vec<String>,
     },
     /// List the users
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         #[command(flatten)]
         accounts: AccountsArgs,
-        /// How
+        /// Format, instead of a table; wide is a table that also has identifiers
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
     /// Disable a user: signed out, and every token of the user refused within seconds
+    #[command(after_help = DISABLE_EXAMPLES)]
     Disable {
         /// Who
         #[arg(value_parser = name)]
@@ -99,6 +119,7 @@ enum UserCommand {
         accounts: AccountsArgs,
     },
     /// Enable a user again, who then has to sign in and connect applications anew
+    #[command(after_help = ENABLE_EXAMPLES)]
     Enable {
         /// Who
         #[arg(value_parser = name)]
