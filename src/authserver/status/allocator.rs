@@ -220,17 +220,21 @@ mod tests {
         assert_eq!(blocks.take(EXP, NOW), Taken::None);
         assert!(blocks.needs_one());
         blocks.put(lease(0, 8, 9000));
-        let first: Vec<_> = (0..8).map(|_| blocks.take(EXP, NOW)).collect();
-        let expected: Vec<_> =
-            (0..8).map(|at| if at == 5 { Taken::Last(index(at)) } else { Taken::Index(index(at)) }).collect();
-        assert_eq!(first, expected, "one is sent for the next block, once");
+        let taken = |at| if at % 8 == 5 { Taken::Last(index(at)) } else { Taken::Index(index(at)) };
+        for at in 0..8 {
+            assert_eq!(blocks.take(EXP, NOW), taken(at), "one is sent for the next block, once");
+        }
         assert_eq!(blocks.take(EXP, NOW), Taken::None, "it is not there yet");
         blocks.put(lease(8, 8, 9000));
         assert!(!blocks.needs_one());
-        let second: Vec<_> = (0..9).map(|_| blocks.take(EXP, NOW)).collect();
-        let expected: Vec<_> =
-            (8..16).map(|at| if at == 13 { Taken::Last(index(at)) } else { Taken::Index(index(at)) }).collect();
-        assert_eq!((&second[..8], &second[8]), (&expected[..], &Taken::None), "none is given again");
+        for at in 8..14 {
+            assert_eq!(blocks.take(EXP, NOW), taken(at));
+        }
+        blocks.put(lease(16, 8, 9000));
+        for at in 14..24 {
+            assert_eq!(blocks.take(EXP, NOW), taken(at), "it was there in time");
+        }
+        assert_eq!(blocks.take(EXP, NOW), Taken::None, "and none of it is given again");
     }
 
     fn acme() -> OrgId {

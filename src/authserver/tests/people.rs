@@ -489,9 +489,12 @@ async fn the_audit_names_users_and_never_what_was_typed() {
     browser.sign_in(ACCOUNT, "alice", PASSWORD).await;
     browser.get(ACCOUNT).await;
     browser.press(ACCOUNT, &[("action", "logout")]).await;
+    world.store.set_user_disabled(&acme(), &alice.id, true, UnixTime(NOW)).await.unwrap();
+    browser.sign_in(ACCOUNT, "alice", PASSWORD).await;
     drop(logging);
     let logged = std::fs::read_to_string(file.path()).unwrap();
-    assert_eq!(logged.matches("event=\"login\"").count(), 3, "{logged}");
+    assert_eq!(logged.matches("event=\"login\"").count(), 4, "{logged}");
+    assert_eq!(logged.matches("reason=\"disabled\"").count(), 1, "its owner was right, and is told no more: {logged}");
     let wrong = logged.lines().find(|line| line.contains("wrong_password")).unwrap();
     assert!(wrong.contains(alice.id.as_str()), "{wrong}");
     assert_eq!(logged.matches("event=\"logout\"").count(), 1, "{logged}");
