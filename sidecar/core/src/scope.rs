@@ -215,6 +215,8 @@ mod tests {
     #[rstest]
     #[case("mcp:read", true)]
     #[case("tool:*", true)]
+    #[case(&"a".repeat(128), true)]
+    #[case(&"a".repeat(129), false)]
     #[case("a b", false)]
     #[case("a\u{a0}b", false)]
     #[case("a\tb", false)]

@@ -256,6 +256,7 @@ mod tests {
     #[case::iat_later(json!({}), json!({"iat": NOW.0 + 31}), TokenError::NotYetValid.into())]
     #[case::iat_text(json!({}), json!({"iat": "now"}), TokenError::Dates.into())]
     #[case::iat_after_exp(json!({}), json!({"iat": NOW.0 + 20, "exp": NOW.0 + 10}), TokenError::Dates.into())]
+    #[case::iat_at_exp(json!({}), json!({"iat": NOW.0 + 10, "exp": NOW.0 + 10}), TokenError::Dates.into())]
     #[case::nbf_later(json!({}), json!({"nbf": NOW.0 + 31}), TokenError::NotYetValid.into())]
     #[case::nbf_negative(json!({}), json!({"nbf": -1}), TokenError::Dates.into())]
     #[case::no_jti(json!({}), json!({"jti": null}), AssertionError::Identifier)]

@@ -278,6 +278,13 @@ fn rfc8252_7_3_loopback_ports(#[case] registered_as: &str, #[case] requested: &s
 }
 
 #[test]
+fn length_is_limited() {
+    let longest = format!("https://app.example/{}", "a".repeat(MAX_URL_BYTES - "https://app.example/".len()));
+    assert_eq!(registered(&longest).as_str().len(), MAX_URL_BYTES);
+    assert_eq!(RedirectUri::parse(&format!("{longest}a")), Err(UriError::TooLong));
+}
+
+#[test]
 fn nothing_matches_nothing() {
     assert_eq!(RedirectUri::matching(&[], "https://app.example/cb"), None);
 }
