@@ -172,6 +172,14 @@ pub enum SettingsError {
         /// Why.
         error: std::io::Error,
     },
+    /// What the file holds cannot be used.
+    #[error("{path}: {error}")]
+    In {
+        /// Which file.
+        path: String,
+        /// Why.
+        error: Box<SettingsError>,
+    },
     /// The file is not a settings file.
     #[error("the settings are not valid: {0}")]
     Parse(serde_yaml::Error),
@@ -226,7 +234,7 @@ impl Settings {
 
     /// Reads a settings file.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        Self::parse(&read(path)?)
+        load(path, Self::parse)
     }
 
     /// Whether the public URL is the authorization server's own Service, so that clients need the operator's CA.
@@ -235,8 +243,11 @@ impl Settings {
     }
 }
 
-fn read(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path).map_err(|error| SettingsError::Read { path: path.display().to_string(), error })
+/// Reads a file of settings. Every error names the file.
+fn load<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, SettingsError>) -> Result<T, SettingsError> {
+    let name = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read { path: name(), error })?;
+    parse(&text).map_err(|error| SettingsError::In { path: name(), error: Box::new(error) })
 }
 
 /// Reads the settings file at `path` and follows it: its content is compared, as no event of the file system is

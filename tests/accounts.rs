@@ -133,7 +133,12 @@ const LONG: &str = "the password is too long: use at most 1024 bytes";
 )]
 #[case::client_of_no_org("client disable mcpc_a", b"", 2, "--org <ORG>")]
 #[case::no_settings("user add bob --org acme --config none.yaml", b"", 1, "cannot read the settings file none.yaml")]
-#[case::broken_settings("user add bob --org acme --config broken.yaml", b"", 1, "the settings are not valid")]
+#[case::broken_settings(
+    "user add bob --org acme --config broken.yaml",
+    b"",
+    1,
+    "broken.yaml: the settings are not valid"
+)]
 #[case::no_data("user add bob --data empty", b"", 1, "there is no lumoauth.db: run lumoauth local with this directory")]
 #[case::data_and_org("user add bob --data . --org acme", b"", 1, "lumoauth local has one organization, default")]
 #[case::data_and_settings(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use lumoauth_core::IssuerUrl;
 use serde::Deserialize;
 
-use super::{Limits, OrgSettings, RegistrationMode, Settings, SettingsError, read};
+use super::{Limits, OrgSettings, RegistrationMode, Settings, SettingsError, load};
 use crate::registry::OrgId;
 
 /// The one organization.
@@ -49,7 +49,7 @@ impl LocalSettings {
 
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        Self::parse(&read(path)?)
+        load(path, Self::parse)
     }
 
     /// The settings of an authorization server that is reached at `public_url`.
