@@ -360,6 +360,11 @@ impl Scene {
 
     /// A code for `client` of namespace `acme`.
     pub(super) async fn code(&self, client: &str, resources: &[(&str, &str)]) -> String {
+        self.code_of(client, resources, true).await
+    }
+
+    /// A code for `client`; the page said that it stays connected if `offline`.
+    pub(super) async fn code_of(&self, client: &str, resources: &[(&str, &str)], offline: bool) -> String {
         let code = Artefact::generate(Kind::Code).unwrap();
         let resource = |(uri, scope): &(&str, &str)| {
             (lumoauth_core::ResourceUri::parse(uri).unwrap(), lumoauth_core::ScopeSet::parse(scope).unwrap())
@@ -371,7 +376,7 @@ impl Scene {
             redirect_uri: REDIRECT.to_owned(),
             challenge: CHALLENGE.parse().unwrap(),
             resources: resources.iter().map(resource).collect(),
-            offline: true,
+            offline,
             issued_at: UnixTime(NOW),
             expires_at: UnixTime(NOW + 60),
         };

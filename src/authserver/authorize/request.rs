@@ -44,7 +44,7 @@ impl Request {
         Ok(Self { to: to.clone(), challenge, targets, asked, prompt })
     }
 
-    /// Whether a refresh token comes of it: decided by the client's registration.
+    /// Whether a refresh token comes of it: decided by the client's registration as it is now, which the page tells.
     pub(super) fn offline(&self) -> bool {
         self.to.client().grants.refresh_token
     }

@@ -24,7 +24,7 @@ pub struct NewCode {
     pub challenge: CodeChallenge,
     /// What for.
     pub resources: Vec<(ResourceUri, ScopeSet)>,
-    /// Also while the user is away.
+    /// Also while the user is away: the page said so, and without it there is no refresh token.
     pub offline: bool,
     /// When.
     pub issued_at: UnixTime,
@@ -45,7 +45,7 @@ pub struct Code {
     pub challenge: CodeChallenge,
     /// What for.
     pub resources: Vec<(ResourceUri, ScopeSet)>,
-    /// Also while the user is away.
+    /// Also while the user is away: the page said so, and without it there is no refresh token.
     pub offline: bool,
     /// When.
     pub issued_at: UnixTime,

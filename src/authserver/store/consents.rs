@@ -17,7 +17,7 @@ const MAX_LISTED: i64 = 1000;
 pub struct Consent {
     /// With these scopes.
     pub scopes: ScopeSet,
-    /// Also while the user is away.
+    /// Also while the user is away: the page said so, and without it there is no refresh token.
     pub offline: bool,
     /// Of what the user was shown of the client: when that changes, the user is asked again.
     pub fingerprint: Digest,

@@ -28,7 +28,7 @@ pub struct Grant {
     pub client: ClientId,
     /// Where, and with which scopes.
     pub resources: Vec<(ResourceUri, ScopeSet)>,
-    /// Also while the user is away.
+    /// Also while the user is away: the page said so, and without it there is no refresh token.
     pub offline: bool,
     /// The status of all its access tokens.
     pub status: StatusIndex,

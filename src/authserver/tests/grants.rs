@@ -206,6 +206,15 @@ async fn no_refresh_token_for_clients_that_are_not_registered_for_it() {
     assert_eq!((reply.status.as_u16(), reply.json().get("refresh_token")), (200, None));
 }
 
+/// Whoever declares a client may change its registration after the user agreed.
+#[tokio::test]
+async fn no_refresh_token_that_the_user_was_not_asked_about() {
+    let people = Scene::new().await;
+    let code = people.code_of("app", &[(INVOICES, "mcp:write")], false).await;
+    let reply = people.redeem(&code, &[]).await;
+    assert_eq!((reply.status.as_u16(), reply.json().get("refresh_token")), (200, None));
+}
+
 #[rstest]
 #[case::all(&[], "mcp:write")]
 #[case::fewer(&[("scope", "mcp:read")], "mcp:read")]

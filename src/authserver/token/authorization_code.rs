@@ -50,7 +50,9 @@ pub(super) async fn issue(
     let status = state.statuses.index_for_grant(&state.store, &org.id, org.now).await?;
     let order = Order { subject: code.user.as_str(), client: &client.id, audience: &audience, scope: &scope, status };
     let minted = mint::mint(org, &order)?;
-    let refresh = client.grants.refresh_token.then(|| Artefact::generate(Kind::RefreshToken)).transpose();
+    // What the registration says now is not what the user was asked.
+    let offline = code.offline && client.grants.refresh_token;
+    let refresh = offline.then(|| Artefact::generate(Kind::RefreshToken)).transpose();
     let refresh = refresh.map_err(|_| Refused::Minting)?;
     let response = minted.response(refresh.as_ref())?;
 

@@ -97,6 +97,7 @@ fn bound_to(token: &RefreshToken, client: &ClientId) -> Result<(), Refused> {
 fn alive(token: &RefreshToken, now: UnixTime) -> Result<(), Refused> {
     match token {
         token if token.grant.revoked => Err(Refused::Revoked),
+        token if !token.grant.offline => Err(Refused::NotOffline),
         token if token.used_at.is_none() && token.expires_at <= now => Err(Refused::RefreshTokenExpired),
         _ => Ok(()),
     }
@@ -108,14 +109,14 @@ mod tests {
     use crate::authserver::store::{Grant, GrantId, StatusIndex, UserId};
     use rstest::rstest;
 
-    fn token(revoked: bool, used: bool) -> RefreshToken {
+    fn token(offline: bool, revoked: bool, used: bool) -> RefreshToken {
         RefreshToken {
             grant: Grant {
                 id: GrantId::generate().unwrap(),
                 user: UserId::generate().unwrap(),
                 client: ClientId::parse("mcpc_a").unwrap(),
                 resources: Vec::new(),
-                offline: true,
+                offline,
                 status: StatusIndex { list: 0, index: 0 },
                 created_at: UnixTime(0),
                 keep_until: UnixTime(1000),
@@ -130,7 +131,7 @@ mod tests {
     #[case("mcpc_a", Ok(()))]
     #[case("mcpc_b", Err(Refused::RefreshTokenOfAnotherClient))]
     fn rfc6749_6_bound_to_the_client(#[case] client: &str, #[case] expected: Result<(), Refused>) {
-        assert_eq!(bound_to(&token(false, false), &ClientId::parse(client).unwrap()), expected);
+        assert_eq!(bound_to(&token(true, false, false), &ClientId::parse(client).unwrap()), expected);
     }
 
     #[rstest]
@@ -146,6 +147,13 @@ mod tests {
         #[case] now: u64,
         #[case] expected: Result<(), Refused>,
     ) {
-        assert_eq!(alive(&token(revoked, used), UnixTime(now)), expected);
+        assert_eq!(alive(&token(true, revoked, used), UnixTime(now)), expected);
+    }
+
+    #[rstest]
+    #[case::fresh(false, Err(Refused::NotOffline))]
+    #[case::used(true, Err(Refused::NotOffline))]
+    fn what_the_user_was_not_asked_about(#[case] used: bool, #[case] expected: Result<(), Refused>) {
+        assert_eq!(alive(&token(false, false, used), UnixTime(60)), expected);
     }
 }

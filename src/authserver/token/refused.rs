@@ -58,6 +58,8 @@ pub(in crate::authserver) enum Refused {
     RefreshTokenExpired,
     /// The grant was revoked.
     Revoked,
+    /// The page that the user agreed to did not say that the client stays connected.
+    NotOffline,
     /// The refresh token was used before: the grant is revoked (RFC 9700 §4.14.2).
     RefreshTokenReplayed,
     /// The user is disabled or gone.
@@ -144,6 +146,7 @@ impl Refusal for Refused {
             Self::RefreshTokenOfAnotherClient => grant("refresh_token_of_another_client", REFRESH),
             Self::RefreshTokenExpired => grant("refresh_token_expired", REFRESH),
             Self::Revoked => grant("revoked", REFRESH),
+            Self::NotOffline => grant("not_offline", REFRESH),
             Self::RefreshTokenReplayed => grant("refresh_token_replayed", REFRESH),
             Self::UserDisabled => grant("user_disabled", "the user has to log in again"),
             Self::NothingGrantedAnyMore => grant("nothing_granted_any_more", "the user has to log in again"),
