@@ -9,14 +9,18 @@ use zeroize::Zeroizing;
 
 /// Random bytes of an artefact.
 const BYTES: usize = 32;
+/// What refresh tokens begin with.
+const REFRESH_TOKEN: &str = "lrt_";
+/// Characters of a [`Family`].
+const FAMILY_LENGTH: usize = REFRESH_TOKEN.len() + 24;
+/// Characters of a refresh token; other artefacts have fewer.
+const REFRESH_TOKEN_LENGTH: usize = FAMILY_LENGTH + 43;
 
 /// What an artefact is for. Its prefix lets people and secret scanners tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An authorization code (RFC 6749 §4.1.2).
     Code,
-    /// A refresh token (RFC 6749 §6).
-    RefreshToken,
     /// The cookie of a browser session.
     Session,
     /// The cookie of a browser in which a user has signed in.
@@ -31,7 +35,6 @@ impl Kind {
     fn prefix(self) -> &'static str {
         match self {
             Self::Code => "lac_",
-            Self::RefreshToken => "lrt_",
             Self::Session => "lss_",
             Self::Device => "ldc_",
             Self::RegistrationToken => "lrg_",
@@ -65,21 +68,12 @@ pub struct Artefact(Zeroizing<String>);
 impl Artefact {
     /// A new artefact of 256 random bits.
     pub fn generate(kind: Kind) -> Result<Self, RandomError> {
-        random::<BYTES>().map(|bytes| Self::spell(kind, &Zeroizing::new(bytes)))
+        random().map(|bytes: [u8; BYTES]| Self::spell(kind.prefix(), &Zeroizing::new(bytes)))
     }
 
-    /// The refresh token that follows on the presented one. Whoever holds `presented` and the stored salt can make it
-    /// again, so a client that lost the answer gets the same successor; the store alone can not.
-    pub fn successor(salt: &[u8; BYTES], presented: &str) -> Self {
-        let mut input = Zeroizing::new(Vec::with_capacity(salt.len() + presented.len()));
-        input.extend_from_slice(salt);
-        input.extend_from_slice(presented.as_bytes());
-        Self::spell(Kind::RefreshToken, &Zeroizing::new(digest::sha256(&input)))
-    }
-
-    fn spell(kind: Kind, bytes: &[u8; BYTES]) -> Self {
-        let mut text = Zeroizing::new(String::with_capacity(48));
-        text.push_str(kind.prefix());
+    fn spell<const N: usize>(beginning: &str, bytes: &[u8; N]) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(REFRESH_TOKEN_LENGTH));
+        text.push_str(beginning);
         URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
         Self(text)
     }
@@ -92,6 +86,45 @@ impl Artefact {
     /// What is stored.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.0)
+    }
+}
+
+/// What all refresh tokens (RFC 6749 §6) of one grant begin with: a prefix and 144 random bits. By it a token tells its
+/// grant, however long ago it was used. The grant's identifier is made of its digest, so whoever reads that in a log can
+/// make no token up.
+#[derive(Debug)]
+pub struct Family(Artefact);
+
+impl Family {
+    /// The one of a new grant.
+    pub fn generate() -> Result<Self, RandomError> {
+        random().map(|bytes: [u8; 18]| Self(Artefact::spell(REFRESH_TOKEN, &Zeroizing::new(bytes))))
+    }
+
+    /// The one that a text belongs to, if it can be a refresh token.
+    pub fn of(presented: &str) -> Option<Self> {
+        let is_one = presented.len() == REFRESH_TOKEN_LENGTH && presented.starts_with(REFRESH_TOKEN);
+        let family = presented.get(..FAMILY_LENGTH).filter(|_| is_one)?;
+        Some(Self(Artefact(Zeroizing::new(family.to_owned()))))
+    }
+
+    /// The first refresh token.
+    pub fn first(&self) -> Result<Artefact, RandomError> {
+        random().map(|bytes: [u8; BYTES]| Artefact::spell(self.0.text(), &Zeroizing::new(bytes)))
+    }
+
+    /// The refresh token that follows on the presented one. Whoever holds `presented` and the stored salt can make it
+    /// again, so a client that lost the answer gets the same successor; the store alone can not.
+    pub fn successor(&self, salt: &[u8; BYTES], presented: &str) -> Artefact {
+        let mut input = Zeroizing::new(Vec::with_capacity(salt.len() + presented.len()));
+        input.extend_from_slice(salt);
+        input.extend_from_slice(presented.as_bytes());
+        Artefact::spell(self.0.text(), &Zeroizing::new(digest::sha256(&input)))
+    }
+
+    /// What the grant's identifier is made of.
+    pub fn digest(&self) -> Digest {
+        self.0.digest()
     }
 }
 
@@ -168,7 +201,6 @@ mod tests {
 
     #[rstest]
     #[case(Kind::Code, "lac_")]
-    #[case(Kind::RefreshToken, "lrt_")]
     #[case(Kind::Session, "lss_")]
     #[case(Kind::Device, "ldc_")]
     #[case(Kind::RegistrationToken, "lrg_")]
@@ -198,11 +230,36 @@ mod tests {
 
     #[test]
     fn a_successor_needs_salt_and_predecessor() {
-        let first = Artefact::successor(&[1; 32], "lrt_a");
-        assert_eq!(first.text(), Artefact::successor(&[1; 32], "lrt_a").text());
-        assert_ne!(first.text(), Artefact::successor(&[2; 32], "lrt_a").text());
-        assert_ne!(first.text(), Artefact::successor(&[1; 32], "lrt_b").text());
-        assert!(first.text().starts_with("lrt_") && first.text().len() == 47);
+        let family = Family::generate().unwrap();
+        let second = family.successor(&[1; 32], "lrt_a");
+        assert_eq!(second.text(), family.successor(&[1; 32], "lrt_a").text());
+        assert_ne!(second.text(), family.successor(&[2; 32], "lrt_a").text());
+        assert_ne!(second.text(), family.successor(&[1; 32], "lrt_b").text());
+    }
+
+    #[test]
+    fn refresh_tokens_tell_their_family() {
+        let (family, another) = (Family::generate().unwrap(), Family::generate().unwrap());
+        assert_ne!(family.digest(), another.digest());
+        let first = family.first().unwrap();
+        assert_ne!(first.text(), family.first().unwrap().text());
+        let second = family.successor(&[1; 32], first.text());
+        for token in [&first, &second] {
+            assert!(token.text().starts_with("lrt_") && token.text().len() == 71, "{}", token.text());
+            assert_eq!(Family::of(token.text()).unwrap().digest(), family.digest());
+            assert!(!format!("{:?}", Family::of(token.text())).contains(&token.text()[4..28]));
+        }
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::no_family("lrt_x")]
+    #[case::short(&format!("lrt_{}", "a".repeat(66)))]
+    #[case::long(&format!("lrt_{}", "a".repeat(68)))]
+    #[case::of_another_kind(&format!("lac_{}", "a".repeat(67)))]
+    #[case::within_a_character(&format!("lrt_{}\u{e9}{}", "a".repeat(23), "a".repeat(42)))]
+    fn other_texts_have_no_family(#[case] text: &str) {
+        assert!(Family::of(text).is_none(), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
-use lumoauth_core::{ClientId, ResourceUri};
+use lumoauth_core::{ClientId, ResourceUri, UnixTime};
 use serde::Serialize;
 
 use super::{
@@ -103,9 +103,9 @@ async fn answer(
                 })
             })
         }
-        Some(Issued::Refresh(token)) if works(&token, caller, org) => {
+        Some(Issued::Refresh(token)) => {
             let user = state.store.user(&org.id, &token.grant.user).await?.filter(|user| !user.disabled);
-            user.map(|user| {
+            works_until(&token, caller, org).zip(user).map(|(until, user)| {
                 serde_json::to_vec(&Description {
                     active: true,
                     token_type: None,
@@ -115,7 +115,7 @@ async fn answer(
                     username: Some(user.name.as_str()),
                     aud: None,
                     scope: String::new(),
-                    exp: token.expires_at.0,
+                    exp: until.0,
                     iat: token.grant.created_at.0,
                     jti: None,
                 })
@@ -137,7 +137,8 @@ fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &Resour
     caller.id == *client || org.server_of(audience).is_some_and(names_caller)
 }
 
-/// A refresh token is nobody's business but its client's.
-fn works(token: &RefreshToken, caller: &OAuthClient, org: &Org) -> bool {
-    token.grant.client == caller.id && !token.grant.revoked && token.used_at.is_none() && org.now < token.expires_at
+/// When a refresh token ends that works now. It is nobody's business but its client's.
+fn works_until(token: &RefreshToken, caller: &OAuthClient, org: &Org) -> Option<UnixTime> {
+    let works = token.grant.client == caller.id && !token.grant.revoked;
+    token.expires_at.filter(|ends| works && org.now < *ends)
 }

@@ -7,13 +7,13 @@ use lumoauth_core::{
 };
 
 use super::{
-    artefact::Digest,
+    artefact::{Digest, Family},
     authenticate::AuthenticationError,
     form::FormError,
     oauth::{OAuthError, Refusal, Told},
     org::{Org, State},
     status,
-    store::{RefreshToken, StatusIndex, StoreError},
+    store::{GrantId, RefreshToken, StatusIndex, StoreError},
 };
 
 /// A token that this organization's issuer gave out.
@@ -78,13 +78,11 @@ impl<Rule: Refusal> Refusal for Refused<Rule> {
 
 /// Finds out what `text` is; none of what we issued and can still be good for anything.
 ///
-/// `token_type_hint` (RFC 7009 §2.1, RFC 7662 §2.1) is not needed: an access token has two dots, a refresh token none.
+/// `token_type_hint` (RFC 7009 §2.1, RFC 7662 §2.1) is not needed: refresh tokens have a prefix.
 pub(super) async fn recognize(state: &State, org: &Org, text: &str) -> Result<Option<Issued>, StoreError> {
-    if !text.contains('.') {
-        let token = state.store.refresh_token(&org.id, &Digest::of(text)).await?;
-        return Ok(token.map(Issued::Refresh));
-    }
-    Ok(access(org, text))
+    let Some(family) = Family::of(text) else { return Ok(access(org, text)) };
+    let token = state.store.refresh_token(&org.id, &GrantId::of(&family), &Digest::of(text)).await?;
+    Ok(token.map(Issued::Refresh))
 }
 
 fn access(org: &Org, text: &str) -> Option<Issued> {

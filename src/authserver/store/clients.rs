@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 
 use lumoauth_core::{ClientId, UnixTime};
+use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, Writer,
     rows::{Columns as _, sql, time},
 };
 use crate::registry::OrgId;
-
-/// The most clients that are listed. A list that is longer is an error: what it left out would not be revoked.
-const MAX_LISTED: usize = 100_000;
 
 impl Store {
     /// Revokes all that a client holds: its grants, the codes that nobody has redeemed, what users agreed to, and the
@@ -46,32 +44,26 @@ impl Store {
     /// Whether a client is disabled.
     pub async fn is_client_disabled(&self, org: &OrgId, client: &ClientId) -> Result<bool, StoreError> {
         let query = sql("SELECT client FROM disabled_clients WHERE org = $1 AND client = $2");
-        Ok(self.row(query.bind(org.as_str()).bind(client.as_str())).await?.is_some())
+        self.finds(query.bind(org.as_str()).bind(client.as_str())).await
     }
 
     /// Whether a user of the organization agreed to a client, or it holds a grant.
     pub async fn is_client_in_use(&self, org: &OrgId, client: &ClientId) -> Result<bool, StoreError> {
         let query = sql("SELECT client FROM grants WHERE org = $1 AND client = $2 AND revoked_at IS NULL \
                          UNION SELECT client FROM consents WHERE org = $1 AND client = $2");
-        Ok(self.row(query.bind(org.as_str()).bind(client.as_str())).await?.is_some())
+        self.finds(query.bind(org.as_str()).bind(client.as_str())).await
     }
 
     /// The disabled clients of all organizations.
     pub async fn disabled_clients(&self) -> Result<BTreeSet<(OrgId, ClientId)>, StoreError> {
-        let rows = self.rows(sql("SELECT org, client FROM disabled_clients LIMIT 100001")).await?;
-        if rows.len() > MAX_LISTED {
-            return Err(StoreError::TooMany("disabled_clients"));
-        }
-        rows.iter().map(|row| Ok((row.parsed("org", OrgId::parse)?, row.client("client")?))).collect()
+        let query = sql("SELECT org, client FROM disabled_clients LIMIT 100001");
+        let read = |row: &AnyRow| Ok((row.parsed("org", OrgId::parse)?, row.client("client")?));
+        Ok(self.list("disabled_clients", query, read).await?.into_iter().collect())
     }
 
     /// The organizations in which anything was ever given.
     pub async fn orgs(&self) -> Result<Vec<OrgId>, StoreError> {
-        let rows = self.rows(sql("SELECT org FROM orgs LIMIT 100001")).await?;
-        if rows.len() > MAX_LISTED {
-            return Err(StoreError::TooMany("orgs"));
-        }
-        rows.iter().map(|row| row.parsed("org", OrgId::parse)).collect()
+        self.list("orgs", sql("SELECT org FROM orgs LIMIT 100001"), |row| row.parsed("org", OrgId::parse)).await
     }
 
     /// The clients of an organization that hold grants, codes or tokens that are not revoked, or that users agreed to.
@@ -81,11 +73,8 @@ impl Store {
                          UNION SELECT client FROM consents WHERE org = $1 \
                          UNION SELECT client FROM status_blocks \
                          WHERE org = $1 AND client IS NOT NULL AND revoked_at IS NULL LIMIT 100001");
-        let rows = self.rows(query.bind(org.as_str())).await?;
-        if rows.len() > MAX_LISTED {
-            return Err(StoreError::TooMany("clients"));
-        }
-        rows.iter().map(|row| row.client("client")).collect()
+        let clients = self.list("clients", query.bind(org.as_str()), |row| row.client("client")).await?;
+        Ok(clients.into_iter().collect())
     }
 }
 

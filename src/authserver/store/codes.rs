@@ -159,8 +159,7 @@ impl Store {
         let query = sql("SELECT client, user_id, redirect_uri, challenge, resources, offline, issued_at, expires_at, \
                          grant_id FROM codes \
                          WHERE org = $1 AND digest = $2 AND (expires_at > $3 OR grant_id IS NOT NULL)");
-        let row = self.row(query.bind(org.as_str()).bind(digest.to_string()).bind(time(now))).await?;
-        row.as_ref().map(Code::read).transpose()
+        self.row(query.bind(org.as_str()).bind(digest.to_string()).bind(time(now)), Code::read).await
     }
 
     /// Redeems a code: makes its grant, and its first refresh token when `refresh` names one and when that expires. Of
@@ -188,8 +187,8 @@ impl Store {
         .bind(digest.to_string())
         .bind(grant.id.as_str())
         .bind(time(now));
-        let Some(row) = writer.row(redeem).await? else { return writer.replayed(org, digest, now).await };
-        let code = Code::read(&row)?;
+        let redeemed = writer.row(redeem, Code::read).await?;
+        let Some(code) = redeemed else { return writer.replayed(org, digest, now).await };
         let last = refresh.map_or(now, |(_, expires_at)| expires_at.max(now));
         let grant = Grant {
             id: grant.id,
@@ -238,12 +237,11 @@ impl Writer<'_> {
     /// Revokes the grant that came of a code that is presented again.
     async fn replayed(mut self, org: &OrgId, digest: &Digest, now: UnixTime) -> Result<Redeemed, StoreError> {
         let query = sql("SELECT grant_id FROM codes WHERE org = $1 AND digest = $2 AND grant_id IS NOT NULL");
-        let row = self.row(query.bind(org.as_str()).bind(digest.to_string())).await?;
-        let Some(row) = row else {
+        let query = query.bind(org.as_str()).bind(digest.to_string());
+        let Some(grant) = self.row(query, |row| row.parsed("grant_id", GrantId::parse)).await? else {
             self.rollback().await?;
             return Ok(Redeemed::Unknown);
         };
-        let grant = row.parsed("grant_id", GrantId::parse)?;
         self.revoke_grant(org, &grant, now).await?;
         self.commit().await?;
         Ok(Redeemed::Replayed(grant))

@@ -48,7 +48,7 @@ impl Store {
         client: &ClientId,
         resource: &ResourceUri,
     ) -> Result<Option<Consent>, StoreError> {
-        self.row(one(org, user, client, resource)).await?.as_ref().map(Consent::read).transpose()
+        self.row(one(org, user, client, resource), Consent::read).await
     }
 
     /// All that the user agreed to, the newest first.
@@ -66,7 +66,7 @@ impl Store {
             let resource = row.parsed("resource", |text| ResourceUri::parse(text).ok())?;
             Ok((row.client("client")?, resource, Consent::read(row)?))
         };
-        self.rows(query).await?.iter().map(read).collect()
+        self.rows(query, read).await
     }
 
     /// Forgets what the user agreed to for this client, revokes the grants that came of it, and withdraws its codes.
@@ -102,7 +102,7 @@ impl Writer<'_> {
         client: &ClientId,
         resource: &ResourceUri,
     ) -> Result<Option<Consent>, StoreError> {
-        self.row(one(org, user, client, resource)).await?.as_ref().map(Consent::read).transpose()
+        self.row(one(org, user, client, resource), Consent::read).await
     }
 
     /// Ends all that a user agreed to for a client; the organization is locked.
@@ -138,7 +138,7 @@ impl Writer<'_> {
         .bind(user.as_str())
         .bind(client.as_str())
         .bind(fingerprint.to_string());
-        if self.row(former).await?.is_some() { self.withdraw(org, user, client, now).await } else { Ok(()) }
+        if self.row(former, |_| Ok(())).await?.is_some() { self.withdraw(org, user, client, now).await } else { Ok(()) }
     }
 
     /// Remembers a consent in place of what was agreed to before.

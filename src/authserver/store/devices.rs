@@ -32,8 +32,8 @@ impl Store {
     ) -> Result<Option<UserName>, StoreError> {
         let query = sql("SELECT u.name FROM devices d JOIN users u ON u.org = d.org AND u.id = d.user_id \
                          WHERE d.org = $1 AND d.digest = $2 AND d.expires_at > $3");
-        let row = self.row(query.bind(org.as_str()).bind(digest.to_string()).bind(time(now))).await?;
-        row.map(|row| row.parsed("name", |name| UserName::parse(name).ok())).transpose()
+        let query = query.bind(org.as_str()).bind(digest.to_string()).bind(time(now));
+        self.row(query, |row| row.parsed("name", |name| UserName::parse(name).ok())).await
     }
 }
 

@@ -63,15 +63,14 @@ impl Store {
         let query =
             sql("SELECT id, user_id, client, resources, offline, list, idx, created_at, keep_until, revoked_at \
                          FROM grants WHERE org = $1 AND id = $2");
-        let row = self.row(query.bind(org.as_str()).bind(id.as_str())).await?;
-        row.as_ref().map(Grant::read).transpose()
+        self.row(query.bind(org.as_str()).bind(id.as_str()), Grant::read).await
     }
 
     /// The grant whose tokens carry this status, revoked or not.
     pub async fn grant_of_index(&self, org: &OrgId, index: StatusIndex) -> Result<Option<GrantId>, StoreError> {
         let query = sql("SELECT id FROM grants WHERE org = $1 AND list = $2 AND idx = $3");
         let query = query.bind(org.as_str()).bind(i64::from(index.list)).bind(i64::from(index.index));
-        self.row(query).await?.map(|row| row.parsed("id", GrantId::parse)).transpose()
+        self.row(query, |row| row.parsed("id", GrantId::parse)).await
     }
 
     /// Revokes a grant: its refresh token and all its access tokens. False: there is none, or it was revoked.

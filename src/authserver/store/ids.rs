@@ -4,24 +4,35 @@ use std::fmt;
 
 use lumoauth_core::digest;
 
-use crate::authserver::artefact::{RandomError, parse_hex, random};
+use crate::authserver::artefact::{Family, RandomError, parse_hex, random};
 
 /// A user: `usr_` and 24 lower-case hexadecimal digits; `sub` of the user's tokens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(String);
 
+impl UserId {
+    /// A new one: 96 random bits.
+    pub fn generate() -> Result<Self, RandomError> {
+        Ok(Self(format!("usr_{}", digest::hex(&random::<12>()?))))
+    }
+}
+
 /// A grant: `grt_` and 24 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(String);
 
+impl GrantId {
+    /// The grant whose refresh tokens, if it has any, are of `family`: 96 bits of its digest.
+    pub fn of(family: &Family) -> Self {
+        let mut digits = family.digest().to_string();
+        digits.truncate(24);
+        Self(format!("grt_{digits}"))
+    }
+}
+
 macro_rules! identifier {
     ($name:ident, $prefix:literal) => {
         impl $name {
-            /// A new one: 96 random bits.
-            pub fn generate() -> Result<Self, RandomError> {
-                Ok(Self(format!(concat!($prefix, "{}"), digest::hex(&random::<12>()?))))
-            }
-
             /// Parses an identifier.
             pub fn parse(text: &str) -> Option<Self> {
                 let _: [u8; 12] = parse_hex(text.strip_prefix($prefix)?)?;
@@ -67,5 +78,7 @@ mod tests {
             assert_eq!(UserId::parse(text), None, "{text}");
         }
         assert!(GrantId::parse("grt_0123456789abcdef01234567").is_some());
+        let grant = GrantId::of(&Family::generate().unwrap());
+        assert_eq!(GrantId::parse(grant.as_str()), Some(grant));
     }
 }

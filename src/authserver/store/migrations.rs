@@ -22,8 +22,8 @@ pub(super) async fn run(store: &Store, lock: Option<&'static str>) -> Result<(),
         raw_sql(lock).execute(&mut *writer.connection).await?;
     }
     writer.run(sql("CREATE TABLE IF NOT EXISTS schema_steps (step BIGINT PRIMARY KEY)")).await?;
-    let row = writer.row(sql("SELECT COALESCE(MAX(step), 0) AS newest FROM schema_steps")).await?;
-    let found = row.map_or(Ok(0), |row| row.number("newest"))?;
+    let newest = sql("SELECT COALESCE(MAX(step), 0) AS newest FROM schema_steps");
+    let found = writer.row(newest, |row| row.number("newest")).await?.unwrap_or_default();
     let known = STEPS.len() as u64;
     if found > known {
         return Err(StoreError::Newer { found, known });

@@ -31,12 +31,7 @@ mod users;
 use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
-use sqlx::{
-    Any, AnyPool,
-    any::{AnyQueryResult, AnyRow},
-    pool::PoolConnection,
-    raw_sql,
-};
+use sqlx::{Any, AnyPool, any::AnyRow, pool::PoolConnection, raw_sql};
 use tokio::time::timeout;
 
 pub use codes::{Code, NewCode, NewGrant, Redeemed, Reissued};
@@ -67,7 +62,7 @@ struct Inner {
     write: AnyPool,
     /// Begins a transaction that will write.
     begin: &'static str,
-    /// What could not be done.
+    /// What could not be done, or made out.
     errors: Counter,
 }
 
@@ -81,25 +76,59 @@ impl fmt::Debug for Store {
 /// first: this is for one that is silent.
 const ANSWER: Duration = Duration::from_secs(6);
 
+/// The most rows of a list that has to be whole.
+const MAX_LISTED: usize = 100_000;
+
 impl Store {
-    /// The rows that a query finds.
-    async fn rows(&self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
-        self.answer(query.fetch_all(&self.0.read)).await
+    /// The rows that a query finds, each as `read` makes it out.
+    async fn rows<T>(
+        &self,
+        query: Query,
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.answer(async { query.fetch_all(&self.0.read).await?.iter().map(read).collect() }).await
+    }
+
+    /// The rows that a query finds, if there are at most [`MAX_LISTED`]: with `LIMIT 100001` it reads no more than it
+    /// has to. `what` they are.
+    async fn list<T>(
+        &self,
+        what: &'static str,
+        query: Query,
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let listed = async {
+            let rows = query.fetch_all(&self.0.read).await?;
+            if rows.len() > MAX_LISTED {
+                return Err(StoreError::TooMany(what));
+            }
+            rows.iter().map(read).collect()
+        };
+        self.answer(listed).await
     }
 
     /// The one row that a query finds.
-    async fn row(&self, query: Query) -> Result<Option<AnyRow>, StoreError> {
-        self.answer(query.fetch_optional(&self.0.read)).await
+    async fn row<T>(
+        &self,
+        query: Query,
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.answer(async { query.fetch_optional(&self.0.read).await?.as_ref().map(read).transpose() }).await
+    }
+
+    /// Whether a query finds anything.
+    async fn finds(&self, query: Query) -> Result<bool, StoreError> {
+        Ok(self.row(query, |_| Ok(())).await?.is_some())
     }
 
     /// One statement that writes, and is its own transaction. Gives how many rows it wrote.
     async fn run(&self, query: Query) -> Result<u64, StoreError> {
-        self.answer(query.execute(&self.0.write)).await.map(|done| AnyQueryResult::rows_affected(&done))
+        self.answer(async { Ok(query.execute(&self.0.write).await?.rows_affected()) }).await
     }
 
     /// A transaction that writes.
     async fn begin(&self) -> Result<Writer<'_>, StoreError> {
-        let connection = self.answer(self.0.write.acquire()).await?;
+        let connection = self.answer(async { Ok(self.0.write.acquire().await?) }).await?;
         // From here on the connection is closed unless the transaction ends, also when nobody waits for BEGIN any more.
         let mut writer = Writer { connection, ended: false, store: self };
         writer.text(self.0.begin).await?;
@@ -115,11 +144,12 @@ impl Store {
         Ok(writer)
     }
 
-    /// Waits for the database, but not for ever. Counts and logs what it said when it fails, in one place.
-    async fn answer<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    /// Waits for the database, but not for ever. Counts and logs, in one place, what it said when it fails, and what it
+    /// holds that cannot be made out.
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let error = match timeout(ANSWER, answer).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => StoreError::Database(error),
+            Ok(Err(error)) => error,
             Err(_) => StoreError::Silent,
         };
         self.0.errors.inc();
@@ -139,24 +169,26 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn rows(&mut self, query: Query) -> Result<Vec<AnyRow>, StoreError> {
-        self.store.answer(query.fetch_all(&mut *self.connection)).await
-    }
-
     /// The one row that a statement finds or writes. It is run to its end: what a statement that returns rows writes
     /// is whole only then.
-    async fn row(&mut self, query: Query) -> Result<Option<AnyRow>, StoreError> {
-        Ok(self.rows(query).await?.pop())
+    async fn row<T>(
+        &mut self,
+        query: Query,
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let connection = &mut *self.connection;
+        self.store.answer(async { query.fetch_all(connection).await?.last().map(read).transpose() }).await
     }
 
     async fn run(&mut self, query: Query) -> Result<u64, StoreError> {
-        let done = self.store.answer(query.execute(&mut *self.connection)).await?;
-        Ok(done.rows_affected())
+        let connection = &mut *self.connection;
+        self.store.answer(async { Ok(query.execute(connection).await?.rows_affected()) }).await
     }
 
     /// Statements without parameters.
     async fn text(&mut self, text: &'static str) -> Result<(), StoreError> {
-        self.store.answer(raw_sql(text).execute(&mut *self.connection)).await.map(drop)
+        let connection = &mut *self.connection;
+        self.store.answer(async { Ok(raw_sql(text).execute(connection).await.map(drop)?) }).await
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

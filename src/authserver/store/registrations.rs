@@ -9,9 +9,6 @@ use super::{
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
 
-/// The most registrations that are listed.
-const MAX_LISTED: usize = 100_000;
-
 /// How often the use of a client is noted, in seconds.
 const DAY: u64 = 86_400;
 
@@ -127,19 +124,15 @@ impl Store {
         let query = sql("SELECT id, metadata, secret, access_token, created_at, expires_unused_at, used_at \
                          FROM registrations WHERE org = $1 AND id = $2 \
                          AND (used_at IS NOT NULL OR expires_unused_at > $3)");
-        let row = self.row(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await?;
-        row.as_ref().map(Registration::read).transpose()
+        self.row(query.bind(org.as_str()).bind(id.as_str()).bind(time(now)), Registration::read).await
     }
 
     /// Who is registered. Those that were never used and whose time is over are not.
     pub async fn registrations(&self, org: &OrgId, now: UnixTime) -> Result<Vec<Registration>, StoreError> {
         let query = sql("SELECT id, metadata, secret, access_token, created_at, expires_unused_at, used_at \
-                         FROM registrations WHERE org = $1 AND (used_at IS NOT NULL OR expires_unused_at > $2) ORDER BY id LIMIT 100001");
-        let rows = self.rows(query.bind(org.as_str()).bind(time(now))).await?;
-        if rows.len() > MAX_LISTED {
-            return Err(StoreError::TooMany("registrations"));
-        }
-        rows.iter().map(Registration::read).collect()
+                         FROM registrations \
+                         WHERE org = $1 AND (used_at IS NOT NULL OR expires_unused_at > $2) ORDER BY id LIMIT 100001");
+        self.list("registrations", query.bind(org.as_str()).bind(time(now)), Registration::read).await
     }
 
     /// Replaces metadata and secret (RFC 7592 §2.2). False: there is no such client.
@@ -195,7 +188,7 @@ impl Writer<'_> {
     /// Makes room for one more registration, where it may; the organization is locked. False: there is none.
     async fn has_room(&mut self, org: &OrgId, most: u32, now: UnixTime) -> Result<bool, StoreError> {
         let count = sql("SELECT COUNT(*) AS count FROM registrations WHERE org = $1").bind(org.as_str());
-        let there = self.row(count).await?.map_or(Ok(0), |row| row.number("count"))?;
+        let there = self.row(count, |row| row.number("count")).await?.unwrap_or_default();
         let missing = (there + 1).saturating_sub(u64::from(most));
         if missing == 0 {
             return Ok(true);

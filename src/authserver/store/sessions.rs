@@ -1,6 +1,7 @@
 //! Browser sessions.
 
 use lumoauth_core::UnixTime;
+use sqlx::any::AnyRow;
 
 use super::{
     NewDevice, PasswordHash, Store, StoreError, User, UserId, Writer,
@@ -90,13 +91,15 @@ impl Store {
                          FROM sessions s JOIN users u ON u.org = s.org AND u.id = s.user_id \
                          WHERE s.org = $1 AND s.digest = $2 AND s.expires_at > $3 AND u.disabled = 0");
         let query = query.bind(org.as_str()).bind(digest.to_string()).bind(time(now));
-        let Some(row) = self.row(query).await? else { return Ok(None) };
-        let session = Session {
-            digest: row.digest("digest")?,
-            started_at: row.time("started_at")?,
-            expires_at: row.time("expires_at")?,
+        let read = |row: &AnyRow| {
+            let session = Session {
+                digest: row.digest("digest")?,
+                started_at: row.time("started_at")?,
+                expires_at: row.time("expires_at")?,
+            };
+            Ok((session, User::read(row)?))
         };
-        Ok(Some((session, User::read(&row)?)))
+        self.row(query, read).await
     }
 
     /// Ends a session.

@@ -5,6 +5,7 @@
 //! database that begins anew, because the one before was lost, gives no index that a living token of before has.
 
 use lumoauth_core::{ClientId, UnixTime, token::MAX_STATUS_INDEXES};
+use sqlx::any::AnyRow;
 
 use super::{
     StatusIndex, Store, StoreError,
@@ -100,12 +101,14 @@ impl Store {
         .bind(i64::from(LIST_SIZE))
         .bind(client.map(ClientId::as_str))
         .bind(first_list(now));
-        let Some(row) = writer.row(next).await? else {
+        let read = |row: &AnyRow| {
+            let first = row.small("next_index")?.saturating_sub(BLOCK_SIZE);
+            Ok(Block { list: row.small("list")?, first, len: BLOCK_SIZE })
+        };
+        let Some(block) = writer.row(next, read).await? else {
             writer.rollback().await?;
             return Ok(None);
         };
-        let first = row.small("next_index")?.saturating_sub(BLOCK_SIZE);
-        let block = Block { list: row.small("list")?, first, len: BLOCK_SIZE };
         let insert = sql("INSERT INTO status_blocks (org, list, first_index, length, client, until) \
                           VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(org.as_str())
@@ -133,13 +136,14 @@ impl Store {
 
     /// The list's bits; none when no living token can have an index of it.
     pub async fn status_list(&self, org: &OrgId, list: u32) -> Result<Option<StatusBits>, StoreError> {
-        let rows = self.rows(sql(LIST).bind(org.as_str()).bind(i64::from(list))).await?;
-        if rows.is_empty() {
+        let query = sql(LIST).bind(org.as_str()).bind(i64::from(list));
+        let revoked = self.rows(query, |row| Ok((row.small("first_index")?, row.small("length")?))).await?;
+        if revoked.is_empty() {
             return Ok(None);
         }
         let mut bits = StatusBits::new();
-        for row in &rows {
-            bits.set(row.small("first_index")?, row.small("length")?);
+        for (first, length) in revoked {
+            bits.set(first, length);
         }
         Ok(Some(bits))
     }
@@ -154,7 +158,7 @@ impl Store {
         .bind(org.as_str())
         .bind(i64::from(index.list))
         .bind(i64::from(index.index));
-        Ok(!self.rows(query).await?.is_empty())
+        self.finds(query).await
     }
 }
 

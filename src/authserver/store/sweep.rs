@@ -1,6 +1,7 @@
 //! What has expired is deleted, by one replica at a time.
 
 use lumoauth_core::{UnixTime, token::LEEWAY_SECONDS};
+use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError,
@@ -87,8 +88,8 @@ impl Store {
         }
         let unused_since = now.minus(UNUSED_SECONDS);
         let forgotten = sql(FORGOTTEN).bind(time(unused_since)).bind(REGISTRATIONS);
-        for row in &self.rows(forgotten).await? {
-            let (org, id) = (row.parsed("org", OrgId::parse)?, row.client("id")?);
+        let read = |row: &AnyRow| Ok((row.parsed("org", OrgId::parse)?, row.client("id")?));
+        for (org, id) in self.rows(forgotten, read).await? {
             rows += u64::from(self.forget_registration(&org, &id, unused_since, now).await?);
         }
         Ok(Swept::Rows(rows))

@@ -112,24 +112,21 @@ impl Store {
     pub async fn user(&self, org: &OrgId, id: &UserId) -> Result<Option<User>, StoreError> {
         let query = sql("SELECT id, name, password_hash, member_of, disabled, created_at FROM users \
                          WHERE org = $1 AND id = $2");
-        let row = self.row(query.bind(org.as_str()).bind(id.as_str())).await?;
-        row.as_ref().map(User::read).transpose()
+        self.row(query.bind(org.as_str()).bind(id.as_str()), User::read).await
     }
 
     /// The user of this name.
     pub async fn user_by_name(&self, org: &OrgId, name: &UserName) -> Result<Option<User>, StoreError> {
         let query = sql("SELECT id, name, password_hash, member_of, disabled, created_at FROM users \
                          WHERE org = $1 AND name = $2");
-        let row = self.row(query.bind(org.as_str()).bind(name.as_str())).await?;
-        row.as_ref().map(User::read).transpose()
+        self.row(query.bind(org.as_str()).bind(name.as_str()), User::read).await
     }
 
     /// The users of the organization, by name; of very many, the oldest.
     pub async fn users(&self, org: &OrgId) -> Result<Vec<User>, StoreError> {
         let query = sql("SELECT id, name, password_hash, member_of, disabled, created_at FROM users \
                          WHERE org = $1 ORDER BY created_at, id LIMIT $2");
-        let rows = self.rows(query.bind(org.as_str()).bind(MAX_LISTED)).await?;
-        let mut users: Vec<_> = rows.iter().map(User::read).collect::<Result<_, _>>()?;
+        let mut users = self.rows(query.bind(org.as_str()).bind(MAX_LISTED), User::read).await?;
         // By the bytes of the name, whatever the database's collation is.
         users.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(users)

@@ -15,7 +15,7 @@ use super::{
     resource::{self, Audience},
 };
 use crate::authserver::{
-    artefact::{Artefact, Digest, Kind},
+    artefact::{Digest, Family},
     authenticate::Authenticated,
     org::{Org, State},
     store::{Code, GrantId, NewGrant, Redeemed, StoreError},
@@ -52,11 +52,11 @@ pub(super) async fn issue(
     let minted = mint::mint(org, &order)?;
     // What the registration says now is not what the user was asked.
     let offline = code.offline && client.grants.refresh_token;
-    let refresh = offline.then(|| Artefact::generate(Kind::RefreshToken)).transpose();
-    let refresh = refresh.map_err(|_| Refused::Minting)?;
+    let family = Family::generate().map_err(|_| Refused::Minting)?;
+    let refresh = offline.then(|| family.first()).transpose().map_err(|_| Refused::Minting)?;
     let response = minted.response(refresh.as_ref())?;
 
-    let grant = NewGrant { id: GrantId::generate().map_err(|_| Refused::Minting)?, status };
+    let grant = NewGrant { id: GrantId::of(&family), status };
     let stored = refresh.as_ref().map(|token| (token.digest(), org.now.plus(REFRESH_TOKEN_SECONDS)));
     match state.store.redeem_code(&org.id, &digest, grant, stored, org.now).await? {
         Redeemed::Fresh(grant) => {

@@ -14,10 +14,10 @@ use super::{
     resource::{self, Audience},
 };
 use crate::authserver::{
-    artefact::{Artefact, Digest, random},
+    artefact::{Artefact, Digest, Family, random},
     authenticate::Authenticated,
     org::{Org, State},
-    store::{RefreshToken, Rotated, Rotation},
+    store::{GRANT_TAIL_SECONDS, GrantId, RefreshToken, Rotated, Rotation},
 };
 
 /// The steps, in order.
@@ -30,15 +30,17 @@ pub(super) async fn issue(
 ) -> Result<Vec<u8>, Refused> {
     let client = authenticated.client();
     let presented = form.get("refresh_token").ok_or(Refused::NoRefreshToken)?;
+    let family = Family::of(presented).ok_or(Refused::UnknownRefreshToken)?;
     let digest = Digest::of(presented);
-    let token = state.store.refresh_token(&org.id, &digest).await?.ok_or(Refused::UnknownRefreshToken)?;
+    let token = state.store.refresh_token(&org.id, &GrantId::of(&family), &digest).await?;
+    let token = token.ok_or(Refused::UnknownRefreshToken)?;
     bound_to(&token, &client.id)?;
     let grant = &token.grant;
     (trail.user, trail.grant) = (Some(grant.user.clone()), Some(grant.id.clone()));
     alive(&token, org.now)?;
-    let exchange = Exchange { state, org, presented, digest };
+    let exchange = Exchange { state, org, presented, digest, family };
     // A second use must be noticed whatever else is wrong with the request.
-    let again = if token.used_at.is_some() { Some(exchange.rotate().await?) } else { None };
+    let again = if token.expires_at.is_none() { Some(exchange.rotate().await?) } else { None };
 
     let (target, agreed) = resource::granted(org, form, client, &grant.resources)?;
     let audience = Audience::Server(target.clone());
@@ -61,6 +63,7 @@ struct Exchange<'a> {
     org: &'a Org,
     presented: &'a str,
     digest: Digest,
+    family: Family,
 }
 
 impl Exchange<'_> {
@@ -68,8 +71,9 @@ impl Exchange<'_> {
     async fn rotate(&self) -> Result<Artefact, Refused> {
         let (state, org) = (self.state, self.org);
         let salt = random::<32>().map_err(|_| Refused::Minting)?;
-        let successor = Artefact::successor(&salt, self.presented);
+        let successor = self.family.successor(&salt, self.presented);
         let rotation = Rotation {
+            grant: GrantId::of(&self.family),
             old: self.digest,
             salt,
             new: successor.digest(),
@@ -78,7 +82,7 @@ impl Exchange<'_> {
         };
         match state.store.rotate(&org.id, &rotation).await? {
             Rotated::Fresh => Ok(successor),
-            Rotated::Retry { salt } => Ok(Artefact::successor(&salt, self.presented)),
+            Rotated::Retry { salt } => Ok(self.family.successor(&salt, self.presented)),
             Rotated::Reused => {
                 state.statuses.forget(&org.id);
                 Err(Refused::RefreshTokenReplayed)
@@ -93,12 +97,13 @@ fn bound_to(token: &RefreshToken, client: &ClientId) -> Result<(), Refused> {
     if token.grant.client == *client { Ok(()) } else { Err(Refused::RefreshTokenOfAnotherClient) }
 }
 
-/// Whether the token can be good for anything.
+/// Whether the token can be good for anything. One that was used lives on in those that came of it.
 fn alive(token: &RefreshToken, now: UnixTime) -> Result<(), Refused> {
+    let ends = token.expires_at.unwrap_or(token.grant.keep_until.minus(GRANT_TAIL_SECONDS));
     match token {
         token if token.grant.revoked => Err(Refused::Revoked),
         token if !token.grant.offline => Err(Refused::NotOffline),
-        token if token.used_at.is_none() && token.expires_at <= now => Err(Refused::RefreshTokenExpired),
+        _ if ends <= now => Err(Refused::RefreshTokenExpired),
         _ => Ok(()),
     }
 }
@@ -106,24 +111,23 @@ fn alive(token: &RefreshToken, now: UnixTime) -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authserver::store::{Grant, GrantId, StatusIndex, UserId};
+    use crate::authserver::store::{Grant, StatusIndex, UserId};
     use rstest::rstest;
 
     fn token(offline: bool, revoked: bool, used: bool) -> RefreshToken {
         RefreshToken {
             grant: Grant {
-                id: GrantId::generate().unwrap(),
+                id: GrantId::of(&Family::generate().unwrap()),
                 user: UserId::generate().unwrap(),
                 client: ClientId::parse("mcpc_a").unwrap(),
                 resources: Vec::new(),
                 offline,
                 status: StatusIndex { list: 0, index: 0 },
                 created_at: UnixTime(0),
-                keep_until: UnixTime(1000),
+                keep_until: UnixTime(200).plus(GRANT_TAIL_SECONDS),
                 revoked,
             },
-            expires_at: UnixTime(100),
-            used_at: used.then_some(UnixTime(50)),
+            expires_at: (!used).then_some(UnixTime(100)),
         }
     }
 
@@ -140,6 +144,8 @@ mod tests {
     #[case::revoked(true, false, 0, Err(Refused::Revoked))]
     #[case::used_is_for_the_store_to_judge(false, true, 60, Ok(()))]
     #[case::used_and_expired_too(false, true, 100, Ok(()))]
+    #[case::used_before_the_last_that_lived(false, true, 199, Ok(()))]
+    #[case::used_before_the_last_that_expired(false, true, 200, Err(Refused::RefreshTokenExpired))]
     #[case::used_and_revoked(true, true, 60, Err(Refused::Revoked))]
     fn what_a_token_can_be_good_for(
         #[case] revoked: bool,

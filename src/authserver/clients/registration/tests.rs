@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::{
     authserver::{
-        artefact::Digest,
+        artefact::{Digest, Family},
         org::Org,
         store::{GrantId, NewCode, NewGrant, NewUser, PasswordHash, Redeemed, StatusIndex, UserName},
         testing::{ISSUER, NOW, Reply, World, id_of, invoices, server},
@@ -350,7 +350,7 @@ async fn redeem_a_code(world: &World, client: ClientId) {
         expires_at: now.plus(60),
     };
     assert!(world.store.issue_code(&org, &code, &[]).await.unwrap());
-    let grant = NewGrant { id: GrantId::generate().unwrap(), status: StatusIndex { list: 0, index: 0 } };
+    let grant = NewGrant { id: GrantId::of(&Family::generate().unwrap()), status: StatusIndex { list: 0, index: 0 } };
     let redeemed = world.store.redeem_code(&org, &code.digest, grant, None, now).await.unwrap();
     assert!(matches!(redeemed, Redeemed::Fresh(_)));
 }

@@ -142,7 +142,7 @@ async fn deleting_a_registration_revokes(database: &Database) {
     assert!(store.delete_registration(&org(), &grant.client, NOW).await.unwrap());
     assert_eq!(store.registration(&org(), &grant.client, NOW).await.unwrap(), None);
     assert!(is_revoked(&store, &grant).await);
-    assert!(!is_live(&store, "refresh", "x", NOW).await);
+    assert!(!is_live(&store, &grant, "refresh", "x", NOW).await);
 }
 
 async fn an_assertion_is_claimed_once(database: &Database) {

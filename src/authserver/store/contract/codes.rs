@@ -35,7 +35,7 @@ async fn one_of_100_redemptions(database: &Database) {
     assert_eq!(redeemed.iter().filter(|one| **one == Redeemed::Replayed(grant.id.clone())).count(), 99);
     assert!(is_revoked(&store, grant).await);
     for at in 0..100 {
-        assert!(!is_live(&store, &format!("refresh {at}"), "next", NOW).await);
+        assert!(!is_live(&store, grant, &format!("refresh {at}"), "next", NOW).await);
     }
 }
 
@@ -59,16 +59,16 @@ async fn what_a_code_says_comes_back(database: &Database) {
     assert!(grant.keep_until > NOW.plus(31 * DAY), "access tokens outlive the refresh token");
     assert_eq!(store.grant(&org(), &grant.id).await.unwrap().as_ref(), Some(&grant));
     assert_eq!(store.grant_of_index(&org(), status).await.unwrap().as_ref(), Some(&grant.id));
-    let token = store.refresh_token(&org(), &Digest::of("refresh")).await.unwrap().unwrap();
-    assert_eq!((&token.grant, token.expires_at, token.used_at), (&grant, NOW.plus(30 * DAY), None));
+    let token = store.refresh_token(&org(), &grant.id, &Digest::of("refresh")).await.unwrap().unwrap();
+    assert_eq!((&token.grant, token.expires_at), (&grant, Some(NOW.plus(30 * DAY))));
     let code = store.code(&org(), &new.digest, NOW.plus(DAY)).await.unwrap().unwrap();
     assert_eq!(code.grant.as_ref(), Some(&grant.id), "so that a replay is known");
 
-    for id in [&grant.id, &GrantId::generate().unwrap()] {
+    for id in [&grant.id, &some_grant()] {
         assert_eq!(store.grant(&other_org(), id).await.unwrap(), None);
     }
     assert_eq!(store.grant_of_index(&other_org(), status).await.unwrap(), None);
-    assert_eq!(store.refresh_token(&other_org(), &Digest::of("refresh")).await.unwrap(), None);
+    assert_eq!(store.refresh_token(&other_org(), &grant.id, &Digest::of("refresh")).await.unwrap(), None);
 }
 
 async fn a_code_that_cannot_be_redeemed(database: &Database) {
@@ -96,7 +96,7 @@ async fn a_replay_ends_the_family(database: &Database) {
     let store = database.open().await;
     let ada = user(&store, "ada").await;
     let (first, second) = (grant(&store, &ada, "first").await, grant(&store, &ada, "second").await);
-    assert!(is_live(&store, "first", "first 2", NOW).await);
+    assert!(is_live(&store, &first, "first", "first 2", NOW).await);
     // From another organization, it is no replay.
     let code = Digest::of("code of first");
     let elsewhere = store.redeem_code(&other_org(), &code, new_grant(&store).await, None, NOW).await.unwrap();
@@ -107,9 +107,9 @@ async fn a_replay_ends_the_family(database: &Database) {
     let replayed = store.redeem_code(&org(), &code, new_grant(&store).await, None, late).await.unwrap();
     assert_eq!(replayed, Redeemed::Replayed(first.id.clone()));
     assert!(is_revoked(&store, &first).await);
-    assert!(!is_live(&store, "first 2", "first 3", late).await);
+    assert!(!is_live(&store, &first, "first 2", "first 3", late).await);
     assert!(!is_revoked(&store, &second).await);
-    assert!(is_live(&store, "second", "second 2", late).await);
+    assert!(is_live(&store, &second, "second", "second 2", late).await);
 }
 
 async fn consent_is_remembered_with_the_code(database: &Database) {
@@ -133,7 +133,7 @@ async fn a_code_upon_what_was_agreed_to_before(database: &Database) {
     let app = new_code(&ada, "first").client;
     assert!(store.issue_code(&org(), &new_code(&ada, "first"), &agreed).await.unwrap());
     let again = async |org: OrgId, resources: &[&ResourceUri], agreed: &[(ResourceUri, Consent)]| {
-        let text = GrantId::generate().unwrap();
+        let text = some_grant();
         let mut code = new_code(&ada, text.as_str());
         code.resources = resources.iter().map(|uri| ((*uri).clone(), ScopeSet::default())).collect();
         let issued = store.issue_code_again(&org, &code, agreed).await.unwrap();
@@ -217,12 +217,12 @@ async fn revoking_a_grant(database: &Database) {
     let ada = user(&store, "ada").await;
     let grant = grant(&store, &ada, "refresh").await;
     assert!(!store.revoke_grant(&other_org(), &grant.id, NOW).await.unwrap());
-    assert!(!store.revoke_grant(&org(), &GrantId::generate().unwrap(), NOW).await.unwrap());
+    assert!(!store.revoke_grant(&org(), &some_grant(), NOW).await.unwrap());
     assert!(!is_revoked(&store, &grant).await);
     assert!(store.revoke_grant(&org(), &grant.id, NOW).await.unwrap());
     assert!(is_revoked(&store, &grant).await);
     assert!(!store.revoke_grant(&org(), &grant.id, NOW).await.unwrap(), "once");
-    assert!(!is_live(&store, "refresh", "next", NOW).await);
+    assert!(!is_live(&store, &grant, "refresh", "next", NOW).await);
 }
 
 async fn grants_are_bounded(database: &Database) {

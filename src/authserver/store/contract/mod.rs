@@ -27,7 +27,7 @@ use super::{
     PasswordHash, Redeemed, Rotated, Rotation, StatusIndex, Store, StoreError, User, UserName,
 };
 use crate::{
-    authserver::artefact::{Digest, random},
+    authserver::artefact::{Digest, Family, random},
     registry::OrgId,
     settings::Storage,
 };
@@ -217,10 +217,14 @@ fn new_code(user: &User, text: &str) -> NewCode {
     }
 }
 
+fn some_grant() -> GrantId {
+    GrantId::of(&Family::generate().unwrap())
+}
+
 /// A grant's identifier, and a status index of a block of its own.
 async fn new_grant(store: &Store) -> NewGrant {
     let block = store.lease_block(&org(), None, NOW.plus(DAY), NOW).await.unwrap().unwrap();
-    NewGrant { id: GrantId::generate().unwrap(), status: StatusIndex { list: block.list, index: block.first } }
+    NewGrant { id: some_grant(), status: StatusIndex { list: block.list, index: block.first } }
 }
 
 /// A grant of `user` to the client of [`new_code`], with the refresh token `text` of 30 days.
@@ -234,8 +238,9 @@ async fn grant(store: &Store, user: &User, text: &str) -> Grant {
     }
 }
 
-fn rotation(old: &str, new: &str, salt: u8, now: UnixTime) -> Rotation {
-    Rotation { old: Digest::of(old), salt: [salt; 32], new: Digest::of(new), expires_at: now.plus(30 * DAY), now }
+fn rotation(grant: &Grant, (old, new): (&str, &str), salt: u8, now: UnixTime) -> Rotation {
+    let (old, new, expires_at) = (Digest::of(old), Digest::of(new), now.plus(30 * DAY));
+    Rotation { grant: grant.id.clone(), old, salt: [salt; 32], new, expires_at, now }
 }
 
 async fn mark_used(store: &Store, org: &OrgId, id: &ClientId, now: UnixTime) {
@@ -244,9 +249,9 @@ async fn mark_used(store: &Store, org: &OrgId, id: &ClientId, now: UnixTime) {
     writer.commit().await.unwrap();
 }
 
-/// Whether the refresh token `text` gives another one; `next` is what it would give.
-async fn is_live(store: &Store, text: &str, next: &str, now: UnixTime) -> bool {
-    store.rotate(&org(), &rotation(text, next, 9, now)).await.unwrap() == Rotated::Fresh
+/// Whether the refresh token `text` of a grant gives another one; `next` is what it would give.
+async fn is_live(store: &Store, grant: &Grant, text: &str, next: &str, now: UnixTime) -> bool {
+    store.rotate(&org(), &rotation(grant, (text, next), 9, now)).await.unwrap() == Rotated::Fresh
 }
 
 async fn is_revoked(store: &Store, grant: &Grant) -> bool {

@@ -203,7 +203,7 @@ mod postgres {
         let idle = "SELECT COUNT(*) AS n FROM pg_stat_activity \
                     WHERE application_name = current_schema() AND state LIKE 'idle in transaction%'";
         let none = timeout(Duration::from_secs(4), async {
-            while store.row(sql(idle)).await.unwrap().unwrap().number("n").unwrap() != 0 {
+            while store.row(sql(idle), |row| row.number("n")).await.unwrap() != Some(0) {
                 sleep(Duration::from_millis(100)).await;
             }
         });
@@ -231,8 +231,8 @@ mod postgres {
             Store::open(&Storage::Postgres { url_file: url_file.path().to_owned() }, Counter::default()).await
         };
         let store = open(&known).await.unwrap();
-        let row = store.row(sql("SELECT COUNT(*) AS n FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()")).await;
-        assert_eq!(row.unwrap().unwrap().number("n").unwrap(), 1);
+        let encrypted = sql("SELECT COUNT(*) AS n FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()");
+        assert_eq!(store.row(encrypted, |row| row.number("n")).await.unwrap(), Some(1));
         let told = open(another.path().to_str().unwrap()).await.unwrap_err().to_string();
         assert!(told.contains("UnknownIssuer"), "{told}");
     }

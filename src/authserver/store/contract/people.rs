@@ -145,7 +145,7 @@ async fn disabling_a_user_ends_everything(database: &Database) {
     assert!(store.user(&org(), &ada.id).await.unwrap().unwrap().disabled);
     let ended = async || {
         assert!(is_revoked(&store, &of_ada).await);
-        assert!(!is_live(&store, "ada", "x", NOW).await);
+        assert!(!is_live(&store, &of_ada, "ada", "x", NOW).await);
         assert_eq!(store.session(&org(), &Digest::of("ada's"), NOW).await.unwrap(), None);
         assert_eq!(store.code(&org(), &Digest::of("ada's"), NOW).await.unwrap(), None);
         let grant = new_grant(&store).await;
@@ -160,7 +160,7 @@ async fn disabling_a_user_ends_everything(database: &Database) {
     ended().await;
     assert!(store.start_session(&org(), &new_session(&ada, "new"), None, NOW).await.unwrap());
     assert!(!is_revoked(&store, &of_bob).await);
-    assert!(is_live(&store, "bob", "bob 2", NOW).await);
+    assert!(is_live(&store, &of_bob, "bob", "bob 2", NOW).await);
     assert!(store.session(&org(), &Digest::of("bob's"), NOW).await.unwrap().is_some());
     assert!(store.code(&org(), &Digest::of("bob's"), NOW).await.unwrap().is_some());
 }

@@ -50,8 +50,7 @@ async fn living_grants_are_not_visited_for_a_list() {
     let store = store.open().await;
     let plan = format!("EXPLAIN QUERY PLAN {LIST}");
     let query = sqlx::query(AssertSqlSafe(plan)).bind("acme").bind(i64::from(FIRST_LIST));
-    let steps = store.rows(query).await.unwrap();
-    let steps: Vec<String> = steps.iter().map(|step| step.get("detail").unwrap()).collect();
+    let steps: Vec<String> = store.rows(query, |step| step.get("detail")).await.unwrap();
     assert!(steps.iter().any(|step| step.contains("grants_revoked")), "{steps:?}");
     assert!(!steps.iter().any(|step| step.contains("SCAN grants")), "{steps:?}");
 }

@@ -11,6 +11,7 @@ contract![
     two_processes_on_one_database,
     processes_that_start_together,
     a_newer_schema_is_refused,
+    what_cannot_be_made_out_is_counted,
     one_replica_sweeps,
     only_what_expired_is_swept,
     a_list_is_forgotten_with_its_last_token,
@@ -28,7 +29,7 @@ async fn what_was_kept_is_there_after_a_restart(database: &Database) {
     let store = database.open().await;
     assert_eq!(store.users(&org()).await.unwrap(), [ada]);
     assert!(!is_revoked(&store, &live).await && is_revoked(&store, &dead).await);
-    assert!(is_live(&store, "live", "next", NOW).await && !is_live(&store, "dead", "x", NOW).await);
+    assert!(is_live(&store, &live, "live", "next", NOW).await && !is_live(&store, &dead, "dead", "x", NOW).await);
 }
 
 async fn what_is_answered_is_kept_whoever_stopped_waiting(database: &Database) {
@@ -77,6 +78,20 @@ async fn a_newer_schema_is_refused(database: &Database) {
     assert!(refused.to_string().contains("run the newer LumoAuth again"), "{refused}");
 }
 
+async fn what_cannot_be_made_out_is_counted(database: &Database) {
+    let errors = Counter::default();
+    let store = Store::open(&database.storage, errors.clone()).await.unwrap();
+    let ada = user(&store, "ada").await;
+    store.run(sql("UPDATE users SET member_of = 'staff'")).await.unwrap();
+    assert!(store.user(&other_org(), &ada.id).await.unwrap().is_none());
+    assert_eq!(errors.get(), 0);
+    let one = store.user(&org(), &ada.id).await;
+    assert!(matches!(one, Err(StoreError::Corrupt("member_of"))), "{one:?}");
+    let all = store.users(&org()).await;
+    assert!(matches!(all, Err(StoreError::Corrupt("member_of"))), "{all:?}");
+    assert_eq!(errors.get(), 2);
+}
+
 async fn one_replica_sweeps(database: &Database) {
     let store = database.open().await;
     let swept = together((0..10).map(|at| {
@@ -123,7 +138,7 @@ async fn only_what_expired_is_swept(database: &Database) {
     assert!(store.registration(&org(), &client("dcr_used"), NOW).await.unwrap().is_some());
 
     assert_eq!(sweep(30 * DAY - 1).await, Swept::Rows(0));
-    assert!(store.refresh_token(&org(), &Digest::of("refresh")).await.unwrap().is_some());
+    assert!(store.refresh_token(&org(), &held.id, &Digest::of("refresh")).await.unwrap().unwrap().expires_at.is_some());
     assert_eq!(sweep(30 * DAY).await, Swept::Rows(1), "the refresh token");
     // Until its last access token has ended, the grant can be revoked, and the replay of its code is known.
     let before = held.keep_until.minus(1);
@@ -170,7 +185,7 @@ async fn redeemed_codes_go_with_their_grants(database: &Database) {
     store.run(sql("DELETE FROM codes WHERE digest IN (SELECT digest FROM codes LIMIT 1)")).await.unwrap();
     store.sweep("a", last.plus(MARGIN_SECONDS)).await.unwrap();
     for table in [sql("SELECT COUNT(*) AS n FROM codes"), sql("SELECT COUNT(*) AS n FROM grants")] {
-        assert_eq!(store.row(table).await.unwrap().unwrap().number("n").unwrap(), 0);
+        assert_eq!(store.row(table, |row| row.number("n")).await.unwrap(), Some(0));
     }
 }
 
@@ -227,7 +242,7 @@ async fn a_registration_is_used_by_refreshing() {
     assert_eq!(store.register(&org(), &new_registration(id), 10, NOW).await.unwrap(), Registered::Done);
     mark_used(&store, &org(), &held.client, NOW).await;
     for at in 0..10 {
-        assert!(is_live(&store, &at.to_string(), &(at + 1).to_string(), NOW.plus(at * 20 * DAY)).await);
+        assert!(is_live(&store, &held, &at.to_string(), &(at + 1).to_string(), NOW.plus(at * 20 * DAY)).await);
     }
     let last = NOW.plus(180 * DAY);
     let known = async || store.registration(&org(), &held.client, NOW).await.unwrap().is_some();

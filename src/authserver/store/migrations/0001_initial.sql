@@ -109,6 +109,7 @@ CREATE INDEX codes_of_client ON codes (org, client);
 CREATE INDEX codes_of_grant ON codes (org, grant_id);
 CREATE INDEX codes_by_expiry ON codes (expires_at);
 
+-- Two of a grant: the one that was not used yet, and the one before, for a client that lost the answer.
 CREATE TABLE refresh_tokens (
     org TEXT NOT NULL,
     digest TEXT NOT NULL,
@@ -117,7 +118,6 @@ CREATE TABLE refresh_tokens (
     expires_at BIGINT NOT NULL,
     used_at BIGINT,
     salt TEXT,
-    successor TEXT,
     PRIMARY KEY (org, digest),
     FOREIGN KEY (org, grant_id) REFERENCES grants (org, id) ON DELETE CASCADE
 );
