@@ -11,7 +11,7 @@ use std::{
 
 use lumoauth_core::{ClientId, UnixTime, token::MAX_LIFETIME_SECONDS};
 
-use super::{NoIndex, lists::Lists};
+use super::{NoIndex, is_fresh, lists::Lists};
 use crate::{
     authserver::store::{Block, StatusIndex, Store},
     registry::OrgId,
@@ -51,7 +51,7 @@ struct Lease {
     block: Block,
     used: u32,
     until: UnixTime,
-    /// The second in which it was known not to be revoked.
+    /// When the request began that found it not revoked.
     sound_at: UnixTime,
 }
 
@@ -78,7 +78,7 @@ impl Blocks {
         let (is_last, Some(lease)) = (self.next.is_none() && !self.ordered, self.current.as_mut()) else {
             return Taken::None;
         };
-        if lease.sound_at != now {
+        if !is_fresh(lease.sound_at, now) {
             return Taken::Doubtful(StatusIndex { list: lease.block.list, index: lease.block.first });
         }
         let index = StatusIndex { list: lease.block.list, index: lease.block.first.saturating_add(lease.used) };
@@ -97,7 +97,7 @@ impl Blocks {
         if let Some(lease) = self.current.as_mut().filter(|lease| is_it(lease)) {
             if revoked {
                 self.current = None;
-            } else {
+            } else if !is_fresh(lease.sound_at, now) {
                 lease.sound_at = now;
             }
         }
@@ -296,6 +296,10 @@ mod tests {
         assert_eq!(blocks.take(EXP, later), Taken::Doubtful(index(8)), "that was another block");
         blocks.judge(index(8), false, later);
         assert_eq!(blocks.take(EXP, later), Taken::Index(index(8)));
+        // Those that began before, and are not done yet.
+        assert_eq!(blocks.take(EXP, NOW), Taken::Index(index(9)));
+        blocks.judge(index(8), false, NOW);
+        assert_eq!(blocks.take(EXP, later), Taken::Index(index(10)), "the newest answer stays");
         blocks.judge(index(8), true, later);
         assert_eq!(blocks.take(EXP, later), Taken::None);
     }

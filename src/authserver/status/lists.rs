@@ -12,6 +12,7 @@ use lumoauth_core::{
     token::{STATUS_LIST_TYPE, StatusList, StatusListClaims},
 };
 
+use super::is_fresh;
 use crate::{
     authserver::{
         org::Org,
@@ -102,7 +103,7 @@ struct Entry(tokio::sync::Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// The second in which the store was asked.
+    /// When the request began for which the store was asked.
     at: Option<UnixTime>,
     /// What it said; none: there is no such list.
     bits: Option<Arc<StatusBits>>,
@@ -119,7 +120,7 @@ struct Signed {
 
 impl Known {
     async fn renew(&mut self, store: &Store, org: &OrgId, list: u32, now: UnixTime) -> Result<(), StoreError> {
-        if self.at != Some(now) {
+        if !self.at.is_some_and(|at| is_fresh(at, now)) {
             self.bits = store.status_list(org, list).await?.map(Arc::new);
             self.at = Some(now);
         }
@@ -152,7 +153,7 @@ impl Lists {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `look` makes of a list as of this second.
+    /// What `look` makes of a list that [`is_fresh`].
     async fn with<T>(
         &self,
         store: &Store,
@@ -168,7 +169,7 @@ impl Lists {
         renewed.map(|()| look(&mut known))
     }
 
-    /// The bits of a list, as of this second; none when there is no such list.
+    /// The bits of a list that [`is_fresh`]; none when there is no such list.
     pub(super) async fn bits(
         &self,
         store: &Store,
@@ -212,6 +213,10 @@ fn sign(org: &Org, list: u32, bits: &StatusBits, lifetime: u64) -> Option<Docume
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authserver::{
+        store::StatusIndex,
+        testing::{World, acme},
+    };
 
     fn key(list: u32) -> (OrgId, u32) {
         (OrgId::parse("acme").unwrap(), list)
@@ -257,6 +262,24 @@ mod tests {
         assert!(holds(&shelf, 300, &new) && holds(&shelf, 0, &known[0]));
         assert!(!shelf.slots.contains_key(&key(1)));
         assert_eq!(shelf.slots.len(), MAX_LISTS);
+    }
+
+    /// Else they would undo each other's reading around every tick.
+    #[tokio::test]
+    async fn requests_that_overlap_take_the_newest_answer() {
+        let world = World::new();
+        let (org, lists) = (acme(), Lists::default());
+        let block = world.store.lease_block(&org, None, UnixTime(9000), UnixTime(100)).await.unwrap().unwrap();
+        let is_set = async |now| {
+            let bits = lists.bits(&world.store, &org, block.list, UnixTime(now)).await.unwrap();
+            bits.unwrap().is_set(block.first)
+        };
+        assert!(!is_set(101).await);
+        let index = StatusIndex { list: block.list, index: block.first };
+        world.store.revoke_index(&org, index, UnixTime(9000)).await.unwrap();
+        assert!(!is_set(100).await, "the store is not asked by one that began before");
+        assert!(!is_set(101).await, "nor for one of the same second, after that");
+        assert!(is_set(102).await);
     }
 
     /// Else what was read before a revocation would be told after it.

@@ -32,6 +32,9 @@ use crate::registry::OrgId;
 /// How long an answer may be kept by whoever passes it on, in seconds: of the five within which a revoked token has to
 /// be refused everywhere.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=2");
+/// How much later than a request another may have begun whose answer it takes, in seconds. After the clock was set back
+/// by as much or less, what is known stays until the clock has caught up.
+const AHEAD: u64 = 5;
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/statuslist+jwt");
 
 /// What is known about the status of tokens. Cheap to clone.
@@ -83,7 +86,7 @@ impl Statuses {
         self.0.allocator.index(&self.0.lists, store, (org, None), now, now).await
     }
 
-    /// Whether tokens with this index are revoked, as of a second ago at most.
+    /// Whether tokens with this index are revoked, as of the second in which the request began, or later.
     pub(super) async fn is_revoked(
         &self,
         store: &Store,
@@ -112,6 +115,13 @@ impl Statuses {
     pub(super) fn forget(&self, org: &OrgId) {
         self.0.lists.forget(org);
     }
+}
+
+/// Whether what was asked for by a request that began at `at` is good enough for one that began at `now`: nobody is told
+/// what is older than the second in which the request began. Requests overlap, and one that began a second earlier takes
+/// what a later one learned; but an answer that is far ahead is from before the clock was set back.
+fn is_fresh(at: UnixTime, now: UnixTime) -> bool {
+    at >= now && now.until(at) <= AHEAD
 }
 
 /// What a token of this organization carries as `status` (section 6.2).
@@ -187,6 +197,18 @@ mod tests {
         let status = StatusReference { list: ResourceUri::parse(uri).unwrap(), index };
         let expected = expected.map(|(list, index)| StatusIndex { list, index });
         assert_eq!(parse(FOLDER, &status), expected);
+    }
+
+    #[rstest]
+    #[case::of_the_second_before(99, false)]
+    #[case::of_this_second(100, true)]
+    #[case::of_a_request_that_began_later(101, true)]
+    #[case::as_late_as_may_be(105, true)]
+    #[case::the_clock_was_set_back(106, false)]
+    #[case::by_far(u64::MAX, false)]
+    #[case::long_ago(0, false)]
+    fn how_old_what_is_told_may_be(#[case] at: u64, #[case] fresh: bool) {
+        assert_eq!(is_fresh(UnixTime(at), UnixTime(100)), fresh);
     }
 
     #[rstest]
