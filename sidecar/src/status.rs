@@ -32,7 +32,8 @@ use crate::{
     refusal::{Refusal, Unavailable},
 };
 
-/// The most lists of one issuer that are kept: 4 MiB of bits.
+/// The most lists of one issuer that are kept: 4 MiB of bits. A list stays as long as its tokens live, so with tokens of
+/// an hour these are enough for 4660 new ones a second.
 const MAX_LISTS: usize = 128;
 
 /// When and how long status lists are fetched.

@@ -1,7 +1,7 @@
 //! Token Status Lists (draft-ietf-oauth-status-list): which index is whose, and which are revoked.
 //!
 //! Indexes are leased in blocks and never twice: lists are numbered upwards, and a list is forgotten only when nothing
-//! that carries one of its indexes can be alive. The first list of an organization is numbered by the minute, so that a
+//! that carries one of its indexes can be alive. The first list of an organization is numbered by the second, so that a
 //! database that begins anew, because the one before was lost, gives no index that a living token of before has.
 
 use lumoauth_core::{ClientId, UnixTime, token::MAX_STATUS_INDEXES};
@@ -71,9 +71,10 @@ pub(super) const LIST: &str = "SELECT idx AS first_index, 1 AS length FROM grant
      UNION ALL SELECT 0, 0 WHERE EXISTS (SELECT 1 FROM status_blocks WHERE org = $1 AND list = $2) \
      OR EXISTS (SELECT 1 FROM grants WHERE org = $1 AND list = $2)";
 
-/// The number of an organization's first list. Later ones count on from it, more slowly than the minutes pass.
+/// The number of an organization's first list. Later ones count on from it, and never overtake the seconds: it would
+/// take 131 072 tokens in each.
 fn first_list(now: UnixTime) -> i64 {
-    i64::from(u32::try_from(now.0 / 60).unwrap_or(u32::MAX / 2).max(1))
+    i64::from(u32::try_from(now.0).unwrap_or(u32::MAX / 2).max(1))
 }
 
 impl Store {

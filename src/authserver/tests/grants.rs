@@ -31,7 +31,7 @@ async fn rfc6749_4_1_4_what_a_code_becomes() {
         json!({
             "iss": ISSUER, "aud": INVOICES, "sub": people.ada.id.as_str(), "client_id": people.app, "iat": NOW,
             "exp": NOW + 600, "jti": claims["jti"], "scope": "mcp:write",
-            "status": {"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/30000000")}},
+            "status": {"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/1800000000")}},
         })
     );
 }

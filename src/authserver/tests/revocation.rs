@@ -29,7 +29,7 @@ use crate::{
 const TOKEN: &str = "/orgs/acme/api/v1/oauth/token";
 const INTROSPECT: &str = "/orgs/acme/api/v1/oauth/introspect";
 const REVOKE: &str = "/orgs/acme/api/v1/oauth/revoke";
-const STATUS: &str = "/orgs/acme/api/v1/oauth/status/30000000";
+const STATUS: &str = "/orgs/acme/api/v1/oauth/status/1800000000";
 
 /// Whether the bit that `token` names is set, as a sidecar would see it.
 async fn is_revoked(world: &World, token: &str, now: u64) -> bool {
@@ -335,15 +335,17 @@ async fn disabling_a_client_revokes_its_block_and_a_new_one_is_leased_afterwards
 #[tokio::test]
 async fn draft_8_1_lists_are_published_and_kept_for_a_moment() {
     let world = World::new();
-    world.get(STATUS).await.assert_error(404, "not_found");
+    // The number of the first list is when it begins.
+    let list = format!("/orgs/acme/api/v1/oauth/status/{}", NOW + 1);
+    world.get(&list).await.assert_error(404, "not_found");
     world.set_time(NOW + 1);
     let token = world.token("reader", INVOICES, "mcp:read").await;
-    let first = world.get(STATUS).await;
+    let first = world.get(&list).await;
     assert_eq!(first.header(header::CONTENT_TYPE), "application/statuslist+jwt");
     assert_eq!(first.header(header::CACHE_CONTROL), "public, max-age=2");
     let tag = first.header(header::ETAG).to_owned();
     let again = async |tag: &str| {
-        let request = Request::get(STATUS).header(header::IF_NONE_MATCH, tag);
+        let request = Request::get(&list).header(header::IF_NONE_MATCH, tag);
         world.send(request.body(Body::empty()).unwrap()).await
     };
     let same = again(&tag).await;

@@ -98,7 +98,7 @@ async fn rfc6749_5_1_and_rfc9068_2_2() {
         json!({
             "iss": ISSUER, "aud": INVOICES, "sub": id, "client_id": id, "iat": NOW, "exp": NOW + 600,
             "jti": claims["jti"], "scope": "mcp:read",
-            "status": {"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/30000000")}},
+            "status": {"status_list": {"idx": 0, "uri": format!("{ISSUER}/oauth/status/1800000000")}},
         })
     );
     let verified = verify(&world, token, INVOICES).await;
