@@ -23,16 +23,26 @@ const PREFIX: &str = "mcpc_";
 pub(super) struct Revoker(HashMap<(OrgId, ClientId), UnixTime>);
 
 impl Revoker {
-    /// Looks once.
+    /// Looks once. What cannot be told of one organization, or not be revoked of one client, stops no other: the store
+    /// has counted it, and it is tried again the next time.
     pub(super) async fn look(&mut self, store: &Store, snapshot: &Snapshot, now: UnixTime) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         for org in store.orgs().await? {
-            let holding = store.clients_holding(&org).await?;
-            missing.extend(holding.into_iter().filter(|id| is_missing(snapshot, &org, id)).map(|id| (org.clone(), id)));
+            match store.clients_holding(&org, PREFIX).await {
+                Ok(holding) => {
+                    let gone = holding.into_iter().filter(|id| is_missing(snapshot, &org, id));
+                    missing.extend(gone.map(|id| (org.clone(), id)));
+                }
+                Err(error) => tracing::warn!(%error, %org, "it cannot be told what its deleted clients hold"),
+            }
         }
         for (org, client) in self.gone(missing, now) {
-            store.revoke_client(&org, &client, now).await?;
-            tracing::info!(target: "lumoauth::audit", event = "revocation", outcome = "revoked", reason = "client_deleted", %org, %client);
+            match store.revoke_client(&org, &client, now).await {
+                Ok(()) => {
+                    tracing::info!(target: "lumoauth::audit", event = "revocation", outcome = "revoked", reason = "client_deleted", %org, %client);
+                }
+                Err(error) => tracing::warn!(%error, %org, %client, "what a deleted client holds cannot be revoked"),
+            }
         }
         Ok(())
     }
@@ -107,6 +117,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_unusable_in_one_organization_stops_no_other() {
+        let world = World::new();
+        let mut revoker = Revoker::default();
+        let now = UnixTime(crate::authserver::testing::NOW);
+        let (gone, until) = (ClientId::parse("mcpc_gone").unwrap(), now.plus(600));
+        let orgs = ["aaa", "acme", "zzz"].map(|name| OrgId::parse(name).unwrap());
+        for org in &orgs {
+            world.store.lease_block(org, Some(&gone), until, now).await.unwrap().unwrap();
+        }
+        world.store.execute("UPDATE status_blocks SET client = 'mcpc_é' WHERE org = 'acme'").await;
+        world.publish();
+        let snapshot = world.snapshot.borrow().clone();
+        for at in [now, now.plus(PATIENCE)] {
+            revoker.look(&world.store, &snapshot, at).await.unwrap();
+        }
+        for (org, holds) in orgs.iter().zip([Some(false), None, Some(false)]) {
+            let holding = world.store.clients_holding(org, PREFIX).await.ok();
+            assert_eq!(holding.map(|clients| clients.contains(&gone)), holds, "{org}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_a_deleted_client_holds_is_revoked() {
         let mut world = World::new();
         let token = world.token("reader", crate::authserver::testing::INVOICES, "mcp:read").await;
@@ -118,7 +150,7 @@ mod tests {
         let snapshot = world.snapshot.borrow().clone();
         for (at, held) in [(now, true), (now.plus(4), true), (now.plus(5), false)] {
             revoker.look(&world.store, &snapshot, at).await.unwrap();
-            let holding = world.store.clients_holding(&org()).await.unwrap();
+            let holding = world.store.clients_holding(&org(), PREFIX).await.unwrap();
             assert_eq!(holding.contains(&ClientId::parse(&reader).unwrap()), held, "{at:?}");
         }
         world.set_time(now.0 + 6);

@@ -147,7 +147,7 @@ async fn set_disabled(id: &ClientId, accounts: AccountsArgs, disabled: bool) -> 
 async fn is_known(Accounts { org, store, now }: &Accounts, id: &ClientId) -> anyhow::Result<bool> {
     Ok(store.is_client_disabled(org, id).await?
         || store.registration(org, id, *now).await?.is_some()
-        || store.clients_holding(org).await?.contains(id))
+        || store.clients_holding(org, "").await?.contains(id))
 }
 
 async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -> anyhow::Result<()> {
@@ -155,7 +155,7 @@ async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -
     for registration in store.registrations(org, *now).await? {
         rows.entry(registration.id.clone()).or_default().dynamic = Some(Dynamic::from(&registration));
     }
-    for id in store.clients_holding(org).await? {
+    for id in store.clients_holding(org, "").await? {
         rows.entry(id).or_default().holds_access = true;
     }
     for (of, id) in store.disabled_clients().await? {

@@ -61,20 +61,24 @@ impl Store {
         Ok(self.list("disabled_clients", query, read).await?.into_iter().collect())
     }
 
-    /// The organizations in which anything was ever given.
+    /// The organizations in which anything was ever given. What cannot be the name of one is none.
     pub async fn orgs(&self) -> Result<Vec<OrgId>, StoreError> {
-        self.list("orgs", sql("SELECT org FROM orgs LIMIT 100001"), |row| row.parsed("org", OrgId::parse)).await
+        let query = sql("SELECT org FROM orgs LIMIT 100001");
+        let orgs = self.list("orgs", query, |row| Ok(OrgId::parse(&row.get::<String>("org")?))).await?;
+        Ok(orgs.into_iter().flatten().collect())
     }
 
-    /// The clients of an organization that hold grants, codes or tokens that are not revoked, or that users agreed to.
-    pub async fn clients_holding(&self, org: &OrgId) -> Result<BTreeSet<ClientId>, StoreError> {
-        let query = sql("SELECT client FROM grants WHERE org = $1 AND revoked_at IS NULL \
-                         UNION SELECT client FROM codes WHERE org = $1 AND grant_id IS NULL \
-                         UNION SELECT client FROM consents WHERE org = $1 \
+    /// The clients of an organization that hold grants, codes or tokens that are not revoked, or that users agreed to, and
+    /// whose identifiers begin with `prefix`: others, of which anybody may make many, are not read.
+    pub async fn clients_holding(&self, org: &OrgId, prefix: &str) -> Result<BTreeSet<ClientId>, StoreError> {
+        let query = sql("SELECT client FROM grants WHERE org = $1 AND client LIKE $2 AND revoked_at IS NULL \
+                         UNION SELECT client FROM codes WHERE org = $1 AND client LIKE $2 AND grant_id IS NULL \
+                         UNION SELECT client FROM consents WHERE org = $1 AND client LIKE $2 \
                          UNION SELECT client FROM status_blocks \
-                         WHERE org = $1 AND client IS NOT NULL AND revoked_at IS NULL LIMIT 100001");
-        let clients = self.list("clients", query.bind(org.as_str()), |row| row.client("client")).await?;
-        Ok(clients.into_iter().collect())
+                         WHERE org = $1 AND client LIKE $2 AND revoked_at IS NULL LIMIT 100001");
+        let query = query.bind(org.as_str()).bind(format!("{prefix}%"));
+        let clients = self.list("clients", query, |row| row.client("client")).await?;
+        Ok(clients.into_iter().filter(|client| client.as_str().starts_with(prefix)).collect())
     }
 }
 

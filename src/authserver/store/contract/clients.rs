@@ -166,8 +166,9 @@ async fn revoking_a_client(database: &Database) {
     assert!(store.issue_code(&org(), &new_code(&ada, "code"), &[(resource(), consent("mcp:read"))]).await.unwrap());
     let block = store.lease_block(&org(), Some(&bot), NOW.plus(DAY), NOW).await.unwrap().unwrap();
     let of_bot = StatusIndex { list: block.list, index: block.first + BLOCK_SIZE - 1 };
-    assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([app.clone(), bot.clone()]));
-    assert!(store.clients_holding(&other_org()).await.unwrap().is_empty());
+    assert_eq!(store.clients_holding(&org(), "").await.unwrap(), BTreeSet::from([app.clone(), bot.clone()]));
+    assert_eq!(store.clients_holding(&org(), "mcpc_").await.unwrap(), BTreeSet::from([bot.clone()]));
+    assert!(store.clients_holding(&other_org(), "").await.unwrap().is_empty());
     for (org, client, in_use) in [(org(), &app, true), (org(), &bot, false), (other_org(), &app, false)] {
         assert_eq!(store.is_client_in_use(&org, client).await.unwrap(), in_use);
     }
@@ -181,10 +182,10 @@ async fn revoking_a_client(database: &Database) {
     assert_eq!(store.code(&org(), &Digest::of("code"), NOW).await.unwrap(), None);
     assert_eq!(store.consents(&org(), &ada.id).await.unwrap(), []);
     assert!(!store.is_client_in_use(&org(), &app).await.unwrap());
-    assert_eq!(store.clients_holding(&org()).await.unwrap(), BTreeSet::from([bot.clone()]));
+    assert_eq!(store.clients_holding(&org(), "").await.unwrap(), BTreeSet::from([bot.clone()]));
     store.revoke_client(&org(), &bot, NOW).await.unwrap();
     assert!(store.is_revoked(&org(), of_bot).await.unwrap());
-    assert!(store.clients_holding(&org()).await.unwrap().is_empty());
+    assert!(store.clients_holding(&org(), "").await.unwrap().is_empty());
     // It is not disabled: what it gets from now on lives.
     assert!(!is_revoked(&store, &grant(&store, &ada, "new").await).await);
 }

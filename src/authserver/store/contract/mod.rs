@@ -43,6 +43,13 @@ struct Database {
     schema: Option<(String, String)>,
 }
 
+impl Store {
+    /// Runs a statement that the program has none for.
+    pub(in crate::authserver) async fn execute(&self, statement: &'static str) {
+        self.run(super::rows::sql(statement)).await.unwrap();
+    }
+}
+
 impl Database {
     fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
