@@ -197,6 +197,16 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Commits what was done, or undoes it when that is nothing. Gives which.
+    async fn end(self, done: bool) -> Result<bool, StoreError> {
+        if done {
+            self.commit().await?;
+        } else {
+            self.rollback().await?;
+        }
+        Ok(done)
+    }
+
     /// Undoes it. To leave it does the same, and costs the connection.
     async fn rollback(mut self) -> Result<(), StoreError> {
         self.text("ROLLBACK").await?;

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, Writer,
-    rows::{Columns as _, sql, time},
+    rows::{Columns as _, Query, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
 
@@ -154,13 +154,9 @@ impl Store {
     /// Forgets a client and revokes all that it holds (RFC 7592 §2.3). False: there is no such client.
     pub async fn delete_registration(&self, org: &OrgId, id: &ClientId, now: UnixTime) -> Result<bool, StoreError> {
         let mut writer = self.change(org).await?;
-        let delete = sql("DELETE FROM registrations WHERE org = $1 AND id = $2");
-        let deleted = writer.run(delete.bind(org.as_str()).bind(id.as_str())).await? == 1;
-        if deleted {
-            writer.revoke_client(org, id, now).await?;
-        }
-        writer.commit().await?;
-        Ok(deleted)
+        let delete = sql("DELETE FROM registrations WHERE org = $1 AND id = $2").bind(org.as_str()).bind(id.as_str());
+        let deleted = writer.forget(org, id, delete, now).await?;
+        writer.end(deleted).await
     }
 
     /// Forgets a client that was not used after `unused_since`, and what there is of it. False: it was.
@@ -173,14 +169,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut writer = self.change(org).await?;
         let delete = sql("DELETE FROM registrations WHERE org = $1 AND id = $2 AND used_at <= $3");
-        let deleted = writer.run(delete.bind(org.as_str()).bind(id.as_str()).bind(time(unused_since))).await? == 1;
-        if deleted {
-            writer.revoke_client(org, id, now).await?;
-            let disabled = sql("DELETE FROM disabled_clients WHERE org = $1 AND client = $2");
-            writer.run(disabled.bind(org.as_str()).bind(id.as_str())).await?;
-        }
-        writer.commit().await?;
-        Ok(deleted)
+        let delete = delete.bind(org.as_str()).bind(id.as_str()).bind(time(unused_since));
+        let deleted = writer.forget(org, id, delete, now).await?;
+        let disabled = sql("DELETE FROM disabled_clients WHERE org = $1 AND client = $2");
+        writer.run(disabled.bind(org.as_str()).bind(id.as_str())).await?;
+        writer.end(deleted).await
     }
 }
 
@@ -206,6 +199,13 @@ impl Writer<'_> {
             gone = self.run(oldest.bind(i64::try_from(missing).unwrap_or(i64::MAX))).await?;
         }
         Ok(gone == missing)
+    }
+
+    /// Revokes what a client holds and deletes its registration, in the order in which whoever gives it something locks
+    /// the rows: grants first. False, and then all of it has to be undone: `delete` found none.
+    async fn forget(&mut self, org: &OrgId, id: &ClientId, delete: Query, now: UnixTime) -> Result<bool, StoreError> {
+        self.revoke_client(org, id, now).await?;
+        Ok(self.run(delete).await? == 1)
     }
 
     /// Notes, to the day, that a client was given something, so that it is not forgotten. For others than registered

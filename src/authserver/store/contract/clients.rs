@@ -9,6 +9,7 @@ contract![
     what_was_agreed_to_ends_with_its_client,
     registrations_that_nobody_used_make_room,
     deleting_a_registration_revokes,
+    deleted_while_it_refreshes,
     an_assertion_is_claimed_once,
     revoking_a_client,
     disabled_clients_are_known,
@@ -143,6 +144,37 @@ async fn deleting_a_registration_revokes(database: &Database) {
     assert_eq!(store.registration(&org(), &grant.client, NOW).await.unwrap(), None);
     assert!(is_revoked(&store, &grant).await);
     assert!(!is_live(&store, &grant, "refresh", "x", NOW).await);
+}
+
+async fn deleted_while_it_refreshes(database: &Database) {
+    let store = database.open().await;
+    let ada = user(&store, "ada").await;
+    let app = new_code(&ada, "").client;
+    for round in 0..30 {
+        assert_eq!(store.register(&org(), &new_registration(app.as_str()), 10, NOW).await.unwrap(), Registered::Done);
+        let mut rotations = Vec::new();
+        for at in 0..4 {
+            let (old, new) = (format!("{round} {at}"), format!("{round} {at} next"));
+            let grant = grant(&store, &ada, &old).await;
+            rotations.push(rotation(&grant, (&old, &new), 1, NOW.plus(2 * DAY)));
+        }
+        let grants: Vec<_> = rotations.iter().map(|rotation| rotation.grant.clone()).collect();
+        let all = rotations.into_iter().map(Some).chain([None]).map(|rotation| {
+            let (store, app) = (store.clone(), app.clone());
+            async move {
+                match rotation {
+                    Some(rotation) => store.rotate(&org(), &rotation).await.map(drop),
+                    None => store.delete_registration(&org(), &app, NOW.plus(2 * DAY)).await.map(drop),
+                }
+            }
+        });
+        for result in together(all.collect::<Vec<_>>()).await {
+            result.unwrap();
+        }
+        for grant in &grants {
+            assert!(store.grant(&org(), grant).await.unwrap().unwrap().revoked);
+        }
+    }
 }
 
 async fn an_assertion_is_claimed_once(database: &Database) {
