@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, Writer,
+    grants::{revoke_grants, revoked},
     rows::{Columns as _, sql, time},
 };
 use crate::registry::OrgId;
@@ -96,12 +97,9 @@ impl Writer<'_> {
         ] {
             self.run(sql(text).bind(org.as_str()).bind(client.as_str())).await?;
         }
-        for text in [
-            "UPDATE grants SET revoked_at = $3 WHERE org = $1 AND client = $2 AND revoked_at IS NULL",
-            "UPDATE status_blocks SET revoked_at = $3 WHERE org = $1 AND client = $2 AND revoked_at IS NULL",
-        ] {
-            self.run(sql(text).bind(org.as_str()).bind(client.as_str()).bind(time(now))).await?;
-        }
-        Ok(())
+        self.run(revoked(revoke_grants!("client = $4"), org, now).bind(client.as_str())).await?;
+        let blocks = sql("UPDATE status_blocks SET revoked_at = $3 \
+                          WHERE org = $1 AND client = $2 AND revoked_at IS NULL");
+        self.run(blocks.bind(org.as_str()).bind(client.as_str()).bind(time(now))).await.map(drop)
     }
 }

@@ -202,12 +202,24 @@ impl Store {
             revoked: false,
         };
         writer.insert_grant(org, &grant).await?;
-        writer.make_room(org, &grant, now).await?;
+        let pushed_out = writer.make_room(org, &grant, now).await?;
         writer.mark_used(org, &grant.client, now).await?;
         if let Some((refresh, expires_at)) = refresh {
             writer.insert_refresh_token(org, &grant.id, &refresh, now, expires_at).await?;
         }
         writer.commit().await?;
+        if pushed_out > 0 {
+            tracing::info!(
+                target: "lumoauth::audit",
+                event = "revocation",
+                outcome = "revoked",
+                reason = "too_many_grants",
+                %org,
+                client = %grant.client,
+                user = %grant.user,
+                grants = pushed_out,
+            );
+        }
         Ok(Redeemed::Fresh(grant))
     }
 }

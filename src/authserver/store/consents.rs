@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, UserId, Writer,
+    grants::{revoke_grants, revoked},
     rows::{Columns as _, Query, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
@@ -117,9 +118,8 @@ impl Writer<'_> {
         self.run(both(sql("DELETE FROM consents WHERE org = $1 AND user_id = $2 AND client = $3"))).await?;
         let codes = "DELETE FROM codes WHERE org = $1 AND user_id = $2 AND client = $3 AND grant_id IS NULL";
         self.run(both(sql(codes))).await?;
-        let grants = "UPDATE grants SET revoked_at = $4 \
-                      WHERE org = $1 AND user_id = $2 AND client = $3 AND revoked_at IS NULL";
-        self.run(both(sql(grants)).bind(time(now))).await.map(drop)
+        let grants = revoked(revoke_grants!("user_id = $4 AND client = $5"), org, now);
+        self.run(grants.bind(user.as_str()).bind(client.as_str())).await.map(drop)
     }
 
     /// Ends all that a user agreed to for a client when it was another than it is now, by its fingerprint: what is listed

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     GrantId, StatusIndex, Store, StoreError, UserId, Writer,
-    rows::{Columns as _, resources, sql, time},
+    rows::{Columns as _, Query, resources, sql, time},
 };
 use crate::registry::OrgId;
 
@@ -57,6 +57,25 @@ impl Grant {
     }
 }
 
+/// A statement that revokes those living grants of `$1` that `$which` tells, at `$2`: [`revoked`] binds these, and what
+/// `$which` needs is `$4` and on.
+macro_rules! revoke_grants {
+    ($which:literal) => {
+        concat!(
+            "UPDATE grants SET revoked_at = $2, keep_until = CASE WHEN keep_until > $3 THEN $3 ELSE keep_until END ",
+            "WHERE org = $1 AND revoked_at IS NULL AND ",
+            $which
+        )
+    };
+}
+pub(super) use revoke_grants;
+
+/// What all statements of [`revoke_grants`] need. Only access tokens are left of a revoked grant, and then nothing: it is
+/// kept for no longer than they may live.
+pub(super) fn revoked(text: &'static str, org: &OrgId, now: UnixTime) -> Query {
+    sql(text).bind(org.as_str()).bind(time(now)).bind(time(now.plus(GRANT_TAIL_SECONDS)))
+}
+
 impl Store {
     /// The grant, revoked or not.
     pub async fn grant(&self, org: &OrgId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
@@ -102,24 +121,24 @@ impl Writer<'_> {
         self.run(query).await.map(drop)
     }
 
-    /// Revokes the oldest living grants of the user and client of `new`, so that with it there are [`MAX_GRANTS`].
-    pub(super) async fn make_room(&mut self, org: &OrgId, new: &Grant, now: UnixTime) -> Result<(), StoreError> {
-        let query = sql("UPDATE grants SET revoked_at = $5 WHERE org = $1 AND revoked_at IS NULL AND id IN \
-                         (SELECT id FROM grants WHERE org = $1 AND user_id = $2 AND client = $3 AND id <> $4 \
-                         AND revoked_at IS NULL AND keep_until > $5 ORDER BY number DESC \
-                         LIMIT 1000 OFFSET $6)")
-        .bind(org.as_str())
-        .bind(new.user.as_str())
-        .bind(new.client.as_str())
-        .bind(new.id.as_str())
-        .bind(time(now))
-        .bind(i64::from(MAX_GRANTS - 1));
-        self.run(query).await.map(drop)
+    /// Revokes the oldest living grants of the user and client of `new`, so that with it there are [`MAX_GRANTS`]. Gives
+    /// how many that were.
+    pub(super) async fn make_room(&mut self, org: &OrgId, new: &Grant, now: UnixTime) -> Result<u64, StoreError> {
+        let oldest = revoke_grants!(
+            "id IN (SELECT id FROM grants WHERE org = $1 AND user_id = $4 AND client = $5 AND id <> $6 \
+             AND revoked_at IS NULL AND keep_until > $2 ORDER BY number DESC LIMIT 1000 OFFSET $7)"
+        );
+        let query = revoked(oldest, org, now)
+            .bind(new.user.as_str())
+            .bind(new.client.as_str())
+            .bind(new.id.as_str())
+            .bind(i64::from(MAX_GRANTS - 1));
+        self.run(query).await
     }
 
     /// Revokes one grant.
     pub(super) async fn revoke_grant(&mut self, org: &OrgId, id: &GrantId, now: UnixTime) -> Result<bool, StoreError> {
-        let query = sql("UPDATE grants SET revoked_at = $3 WHERE org = $1 AND id = $2 AND revoked_at IS NULL");
-        Ok(self.run(query.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await? == 1)
+        let query = revoked(revoke_grants!("id = $4"), org, now);
+        Ok(self.run(query.bind(id.as_str())).await? == 1)
     }
 }

@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     Store, StoreError, UserId, UserName,
+    grants::{revoke_grants, revoked},
     rows::{Columns, json, sql, time},
 };
 use crate::registry::OrgId;
@@ -190,9 +191,7 @@ impl Store {
             writer.forget_devices(org, id).await?;
             let codes = sql("DELETE FROM codes WHERE org = $1 AND user_id = $2 AND grant_id IS NULL");
             writer.run(codes.bind(org.as_str()).bind(id.as_str())).await?;
-            let grants =
-                sql("UPDATE grants SET revoked_at = $3 WHERE org = $1 AND user_id = $2 AND revoked_at IS NULL");
-            writer.run(grants.bind(org.as_str()).bind(id.as_str()).bind(time(now))).await?;
+            writer.run(revoked(revoke_grants!("user_id = $4"), org, now).bind(id.as_str())).await?;
         }
         writer.commit().await?;
         Ok(found)

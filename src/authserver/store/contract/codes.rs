@@ -1,5 +1,5 @@
 use super::*;
-use crate::authserver::store::{MAX_GRANTS, Reissued};
+use crate::authserver::store::{MAX_GRANTS, Reissued, rows::sql};
 
 contract![
     one_of_100_redemptions,
@@ -12,6 +12,7 @@ contract![
     who_is_disabled_gets_no_code,
     revoking_a_grant,
     grants_are_bounded,
+    nobody_with_grants_is_deleted,
 ];
 
 async fn one_of_100_redemptions(database: &Database) {
@@ -244,4 +245,15 @@ async fn grants_are_bounded(database: &Database) {
         assert!(!is_revoked(&store, grant).await);
     }
     assert!(!is_revoked(&store, &of_bob).await, "he has his own");
+}
+
+async fn nobody_with_grants_is_deleted(database: &Database) {
+    let store = database.open().await;
+    let (ada, _) = (user(&store, "ada").await, user(&store, "bob").await);
+    let grant = grant(&store, &ada, "refresh").await;
+    store.revoke_grant(&org(), &grant.id, NOW).await.unwrap();
+    let refused = store.run(sql("DELETE FROM users WHERE name = 'ada'")).await;
+    assert!(matches!(refused, Err(StoreError::Database(_))), "{refused:?}");
+    assert!(is_revoked(&store, &grant).await, "what revokes its tokens is there");
+    assert_eq!(store.run(sql("DELETE FROM users WHERE name = 'bob'")).await.unwrap(), 1);
 }

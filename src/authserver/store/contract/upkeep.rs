@@ -1,6 +1,6 @@
 use super::*;
 use crate::authserver::store::{
-    Registered, Swept,
+    GRANT_TAIL_SECONDS, MAX_GRANTS, Registered, Swept,
     rows::{Columns as _, sql},
     sweep::{MARGIN_SECONDS, UNUSED_SECONDS},
 };
@@ -16,6 +16,7 @@ contract![
     only_what_expired_is_swept,
     a_list_is_forgotten_with_its_last_token,
     redeemed_codes_go_with_their_grants,
+    revoked_grants_stay_for_as_long_as_an_access_token,
     registrations_that_nobody_uses_are_forgotten,
 ];
 
@@ -163,8 +164,9 @@ async fn a_list_is_forgotten_with_its_last_token(database: &Database) {
     let store = database.open().await;
     let ada = user(&store, "ada").await;
     let held = grant(&store, &ada, "refresh").await;
-    store.revoke_grant(&org(), &held.id, NOW).await.unwrap();
-    store.sweep("a", NOW.plus(2 * DAY)).await.unwrap();
+    store.revoke_grant(&org(), &held.id, NOW.plus(DAY)).await.unwrap();
+    let held = store.grant(&org(), &held.id).await.unwrap().unwrap();
+    store.sweep("a", NOW.plus(DAY + MARGIN_SECONDS)).await.unwrap();
     assert!(is_revoked(&store, &held).await, "its block has ended, its tokens have not");
     store.sweep("a", held.keep_until.plus(MARGIN_SECONDS - 1)).await.unwrap();
     assert!(is_revoked(&store, &held).await, "clocks disagree");
@@ -186,6 +188,50 @@ async fn redeemed_codes_go_with_their_grants(database: &Database) {
     store.sweep("a", last.plus(MARGIN_SECONDS)).await.unwrap();
     for table in [sql("SELECT COUNT(*) AS n FROM codes"), sql("SELECT COUNT(*) AS n FROM grants")] {
         assert_eq!(store.row(table, |row| row.number("n")).await.unwrap(), Some(0));
+    }
+}
+
+async fn revoked_grants_stay_for_as_long_as_an_access_token(database: &Database) {
+    let store = database.open().await;
+    let (ada, bob) = (user(&store, "ada").await, user(&store, "bob").await);
+    let app = new_code(&ada, "").client;
+    for by in 0..6 {
+        let of_bob = grant(&store, &bob, &format!("bob's {by}")).await;
+        let held = grant(&store, &ada, &by.to_string()).await;
+        let (id, later) = (&held.id, NOW.plus(DAY));
+        match by {
+            0 => drop(store.revoke_grant(&org(), id, later).await.unwrap()),
+            1 => store.withdraw_consent(&org(), &ada.id, &app, later).await.unwrap(),
+            2 => store.revoke_client(&org(), &app, later).await.unwrap(),
+            3 => {
+                for disabled in [true, false] {
+                    store.set_user_disabled(&org(), &ada.id, disabled, later).await.unwrap();
+                }
+            }
+            4 => {
+                for more in 0..MAX_GRANTS {
+                    grant(&store, &ada, &format!("more {more}")).await;
+                }
+            }
+            _ => drop(store.redeem_code(&org(), &Digest::of("code of 5"), new_grant(&store).await, None, later).await),
+        }
+        let since = if by == 4 { NOW } else { later };
+        let kept = store.grant(&org(), id).await.unwrap().unwrap();
+        assert!(kept.revoked, "{by}");
+        assert_eq!(kept.keep_until, since.plus(GRANT_TAIL_SECONDS), "{by}");
+        let others = store.grant(&org(), &of_bob.id).await.unwrap().unwrap();
+        assert_eq!((others.revoked, others.keep_until == of_bob.keep_until), (by == 2, by != 2), "{by}");
+    }
+    // Nothing that is about to end anyway is kept for longer.
+    let last = grant(&store, &bob, "last").await;
+    store.revoke_grant(&org(), &last.id, last.keep_until.minus(10)).await.unwrap();
+    assert_eq!(store.grant(&org(), &last.id).await.unwrap().unwrap().keep_until, last.keep_until);
+
+    store.sweep("a", NOW.plus(DAY + GRANT_TAIL_SECONDS + MARGIN_SECONDS)).await.unwrap();
+    let left = sql("SELECT COUNT(*) AS n FROM grants WHERE revoked_at IS NOT NULL");
+    assert_eq!(store.row(left, |row| row.number("n")).await.unwrap(), Some(1), "the last");
+    for text in ["code of 0", "code of 5"] {
+        assert_eq!(store.code(&org(), &Digest::of(text), NOW).await.unwrap(), None, "it went with its grant");
     }
 }
 

@@ -65,7 +65,7 @@ CREATE TABLE consents (
 CREATE INDEX consents_of_client ON consents (org, client);
 
 -- number: counts the grants of one user to one client. keep_until: no refresh or access token of the grant lives longer,
--- so then nobody asks for it any more.
+-- so then nobody asks for it any more. A user who has grants is not deleted: what revokes their tokens would go too.
 CREATE TABLE grants (
     org TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -81,7 +81,7 @@ CREATE TABLE grants (
     revoked_at BIGINT,
     PRIMARY KEY (org, id),
     UNIQUE (org, list, idx),
-    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE CASCADE
+    FOREIGN KEY (org, user_id) REFERENCES users (org, id) ON DELETE RESTRICT
 );
 CREATE INDEX grants_of_user ON grants (org, user_id, client);
 CREATE INDEX grants_of_client ON grants (org, client);
