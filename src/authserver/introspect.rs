@@ -6,7 +6,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
-use lumoauth_core::{ClientId, ResourceUri, UnixTime};
+use lumoauth_core::{ClientId, UnixTime};
 use serde::Serialize;
 
 use super::{
@@ -17,9 +17,9 @@ use super::{
     form,
     issued::{Issued, Refused, recognize},
     oauth::{OAuthError, Refusal, Told},
-    org::{Org, OrgError, State, Target},
+    org::{Org, OrgError, State},
     parameters::Parameters,
-    standing::standing,
+    standing::{Taker, standing},
     store::RefreshToken,
 };
 
@@ -86,8 +86,14 @@ async fn answer(
     }
     let text = form.get("token").ok_or(Refused::NoToken)?;
     let said = match recognize(state, org, text).await? {
-        Some(Issued::Access { token, audience, status }) if may_see(org, caller, &token.client, &audience) => {
-            standing(state, org, &token, &audience, status).await?.map(|left| {
+        Some(Issued::Access { token, audience, status }) => {
+            let taker = Taker::find(org, &audience);
+            let left = if may_see(&taker, caller, &token.client) {
+                standing(state, org, &token, &taker, status).await?
+            } else {
+                None
+            };
+            left.map(|left| {
                 serde_json::to_vec(&Description {
                     active: true,
                     token_type: Some("Bearer"),
@@ -104,8 +110,12 @@ async fn answer(
             })
         }
         Some(Issued::Refresh(token)) => {
-            let user = state.store.user(&org.id, &token.grant.user).await?.filter(|user| !user.disabled);
-            works_until(&token, caller, org).zip(user).map(|(until, user)| {
+            let until = works_until(&token, caller, org);
+            let user = match until {
+                Some(_) => state.store.user(&org.id, &token.grant.user).await?.filter(|user| !user.disabled),
+                None => None,
+            };
+            until.zip(user).map(|(until, user)| {
                 serde_json::to_vec(&Description {
                     active: true,
                     token_type: None,
@@ -128,13 +138,12 @@ async fn answer(
 }
 
 /// RFC 7662 §4: a token is shown to the client it was issued to, and to those that its server names.
-fn may_see(org: &Org, caller: &OAuthClient, client: &ClientId, audience: &ResourceUri) -> bool {
-    // A server takes no audience but its resource to the letter.
-    let names_caller = |target: Target| {
-        let server = &target.server;
-        server.resource.as_str() == audience.as_str() && server.introspection_clients.contains(&caller.id)
+fn may_see(taker: &Taker, caller: &OAuthClient, client: &ClientId) -> bool {
+    let names_caller = match taker {
+        Taker::Server(target) => target.server.introspection_clients.contains(&caller.id),
+        Taker::Registry | Taker::Nobody => false,
     };
-    caller.id == *client || org.server_of(audience).is_some_and(names_caller)
+    caller.id == *client || names_caller
 }
 
 /// When a refresh token ends that works now. It is nobody's business but its client's.
