@@ -80,22 +80,16 @@ enum UserCommand {
     /// Set a new password; the user is signed out everywhere, and what the user allowed stays
     #[command(after_help = PASSWD_EXAMPLES)]
     Passwd {
-        /// Who
-        #[arg(value_parser = name)]
-        name: UserName,
         #[command(flatten)]
-        accounts: AccountsArgs,
+        who: WhoArgs,
         #[command(flatten)]
         password: PasswordArgs,
     },
     /// Replace the groups of a user; it counts from the next consent and the next refresh of a token on
     #[command(after_help = GROUPS_EXAMPLES)]
     SetGroups {
-        /// Who
-        #[arg(value_parser = name)]
-        name: UserName,
         #[command(flatten)]
-        accounts: AccountsArgs,
+        who: WhoArgs,
         /// A group, as grants of McpServers name it; may be repeated. Without this the user is in none
         #[arg(long = "group", value_name = "GROUP", value_parser = group)]
         groups: Vec<String>,
@@ -112,21 +106,25 @@ enum UserCommand {
     /// Disable a user: signed out, and every token of the user refused within seconds
     #[command(after_help = DISABLE_EXAMPLES)]
     Disable {
-        /// Who
-        #[arg(value_parser = name)]
-        name: UserName,
         #[command(flatten)]
-        accounts: AccountsArgs,
+        who: WhoArgs,
     },
     /// Enable a user again, who then has to sign in and connect applications anew
     #[command(after_help = ENABLE_EXAMPLES)]
     Enable {
-        /// Who
-        #[arg(value_parser = name)]
-        name: UserName,
         #[command(flatten)]
-        accounts: AccountsArgs,
+        who: WhoArgs,
     },
+}
+
+// No doc comment: clap would take it for what the commands do.
+#[derive(Debug, Args)]
+struct WhoArgs {
+    /// Who
+    #[arg(value_parser = name)]
+    name: UserName,
+    #[command(flatten)]
+    accounts: AccountsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -186,37 +184,34 @@ pub(super) async fn run(UserArgs { command }: UserArgs) -> anyhow::Result<()> {
             done(&name, &accounts, "added")?;
             chosen.tell()
         }
-        UserCommand::Passwd { name, accounts, password } => {
-            let accounts = Accounts::open(accounts).await?;
-            let user = find(&accounts, &name).await?;
+        UserCommand::Passwd { who, password } => {
+            let (accounts, user) = who.find().await?;
             let chosen = password.choose()?;
             accounts.store.set_password(&accounts.org, &user.id, &hash(&chosen.password)?).await?;
             audit(&accounts, &user.id, "password_set");
-            done(&name, &accounts, "has a new password")?;
+            done(&user.name, &accounts, "has a new password")?;
             chosen.tell()
         }
-        UserCommand::SetGroups { name, accounts, groups } => {
-            let accounts = Accounts::open(accounts).await?;
-            let user = find(&accounts, &name).await?;
+        UserCommand::SetGroups { who, groups } => {
+            let (accounts, user) = who.find().await?;
             accounts.store.set_groups(&accounts.org, &user.id, &groups).await?;
             audit(&accounts, &user.id, "groups_set");
             let what =
                 if groups.is_empty() { "is in no group".to_owned() } else { format!("is in {}", groups.join(", ")) };
-            done(&name, &accounts, &what)
+            done(&user.name, &accounts, &what)
         }
         UserCommand::List { accounts, output } => list(accounts, output).await,
-        UserCommand::Disable { name, accounts } => set_disabled(name, accounts, true).await,
-        UserCommand::Enable { name, accounts } => set_disabled(name, accounts, false).await,
+        UserCommand::Disable { who } => set_disabled(who, true).await,
+        UserCommand::Enable { who } => set_disabled(who, false).await,
     }
 }
 
-async fn set_disabled(name: UserName, accounts: AccountsArgs, disabled: bool) -> anyhow::Result<()> {
-    let accounts = Accounts::open(accounts).await?;
-    let user = find(&accounts, &name).await?;
+async fn set_disabled(who: WhoArgs, disabled: bool) -> anyhow::Result<()> {
+    let (accounts, user) = who.find().await?;
     accounts.store.set_user_disabled(&accounts.org, &user.id, disabled, accounts.now).await?;
     let what = if disabled { "disabled" } else { "enabled" };
     audit(&accounts, &user.id, what);
-    done(&name, &accounts, what)
+    done(&user.name, &accounts, what)
 }
 
 async fn list(accounts: AccountsArgs, output: Option<Output>) -> anyhow::Result<()> {
@@ -233,9 +228,15 @@ async fn list(accounts: AccountsArgs, output: Option<Output>) -> anyhow::Result<
     }
 }
 
-async fn find(accounts: &Accounts, name: &UserName) -> anyhow::Result<User> {
-    let user = accounts.store.user_by_name(&accounts.org, name).await?;
-    user.with_context(|| format!("user {name} not found in organization {}", accounts.org))
+impl WhoArgs {
+    /// The user, and the storage that knows the user.
+    async fn find(self) -> anyhow::Result<(Accounts, User)> {
+        let Self { name, accounts } = self;
+        let accounts = Accounts::open(accounts).await?;
+        let user = accounts.store.user_by_name(&accounts.org, &name).await?;
+        let user = user.with_context(|| format!("user {name} not found in organization {}", accounts.org))?;
+        Ok((accounts, user))
+    }
 }
 
 fn audit(accounts: &Accounts, user: &UserId, outcome: &str) {

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::{
     NewDevice, PasswordHash, Store, StoreError, User, UserId, Writer,
-    rows::{Columns as _, sql, time},
+    rows::{Columns as _, Query, sql, time},
 };
 use crate::{authserver::artefact::Digest, registry::OrgId};
 
@@ -50,7 +50,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut writer = self.change(org).await?;
         if let Some(replaced) = replaces {
-            writer.end_session(org, replaced).await?;
+            writer.run(ended(org, replaced)).await?;
         }
         let insert = sql("INSERT INTO sessions (org, digest, user_id, started_at, expires_at, number) \
                           SELECT org, $3, id, $4, $5, \
@@ -104,17 +104,16 @@ impl Store {
 
     /// Ends a session.
     pub async fn end_session(&self, org: &OrgId, digest: &Digest) -> Result<(), StoreError> {
-        let query = sql("DELETE FROM sessions WHERE org = $1 AND digest = $2");
-        self.run(query.bind(org.as_str()).bind(digest.to_string())).await.map(drop)
+        self.run(ended(org, digest)).await.map(drop)
     }
 }
 
-impl Writer<'_> {
-    async fn end_session(&mut self, org: &OrgId, digest: &Digest) -> Result<(), StoreError> {
-        let query = sql("DELETE FROM sessions WHERE org = $1 AND digest = $2");
-        self.run(query.bind(org.as_str()).bind(digest.to_string())).await.map(drop)
-    }
+/// Ends one session.
+fn ended(org: &OrgId, digest: &Digest) -> Query {
+    sql("DELETE FROM sessions WHERE org = $1 AND digest = $2").bind(org.as_str()).bind(digest.to_string())
+}
 
+impl Writer<'_> {
     /// Ends every session of a user.
     pub(super) async fn end_sessions(&mut self, org: &OrgId, user: &UserId) -> Result<(), StoreError> {
         let query = sql("DELETE FROM sessions WHERE org = $1 AND user_id = $2");
