@@ -147,7 +147,7 @@ async fn set_disabled(id: &ClientId, accounts: AccountsArgs, disabled: bool) -> 
 async fn is_known(Accounts { org, store, now }: &Accounts, id: &ClientId) -> anyhow::Result<bool> {
     Ok(store.is_client_disabled(org, id).await?
         || store.registration(org, id, *now).await?.is_some()
-        || store.clients_holding(org, "").await?.contains(id))
+        || store.clients_holding(org, id.as_str()).await?.contains(id))
 }
 
 async fn list(Accounts { org, store, now }: &Accounts, output: Option<Output>) -> anyhow::Result<()> {
